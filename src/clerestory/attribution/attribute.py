@@ -112,7 +112,7 @@ def attribute(
     replicates = _replicates(model, prompt, paraphrases, sentences, removals)
     # After the paraphrases, which cost nothing to refuse; classifiers are opened here.
     targets = parse_targets(model, of, pool)
-    paths = _paths(model, of, pool) if path else {}
+    paths = _finding_paths(model, of, pool) if path else {}
     common = None if seeds is None else check_seeds(seeds)
     # Sites along the path are measured with the targets, in the same runs of the model.
     along = list(chain.from_iterable(paths.values()))
@@ -219,7 +219,9 @@ def _replicates(
     return paraphrases
 
 
-def _paths(model: Model, of: Sequence[str | Path | Target], pool: str) -> dict[str, list[Target]]:
+def _finding_paths(
+    model: Model, of: Sequence[str | Path | Target], pool: str
+) -> dict[str, list[Target]]:
     """The direction at every site, by the folder's name of each finding."""
     folders = [Path(each) for each in of if not isinstance(each, Target) and Path(each).is_dir()]
     return {

@@ -175,7 +175,7 @@ class Games:
         """
         first, *others = self.removal
         # Where both removals give the same texts, a value would be compared with itself.
-        different = [each for each in others if self._samples(each) != self._samples(first)]
+        comparable = [each for each in others if self._samples(each) != self._samples(first)]
         values = {sample: float(row[target]) for sample, row in measured.items()}
         indices = {removal: self._indices(values, removal) for removal in self.removal}
         return {
@@ -183,7 +183,7 @@ class Games:
                 indices[removal],
                 template_means(self._stack(values, self.single, removal), self.groups),
                 # Only the main way is flagged: the comparison is the same from the other side.
-                indices[different[0]] if removal == first and different else None,
+                indices[comparable[0]] if removal == first and comparable else None,
                 self._means(values, removal),
                 # Estimates from sampled coalitions can leave the bounds of the exact values.
                 bounded and self.exact,

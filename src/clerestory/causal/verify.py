@@ -332,6 +332,13 @@ def _unit_effects(
         else None
         for effect, shift, addition in zip(effects, shifts, added, strict=True)
     ]
+    return _with_baselines(effects, baselines)
+
+
+def _with_baselines(
+    effects: Sequence[UnitEffect], baselines: Sequence[BaselineEffects | None]
+) -> tuple[UnitEffect, ...]:
+    """The effects beside those of their baselines, with q over all units."""
     # All units are counted, also those without an effect: which have one was seen in the pictures.
     q = benjamini_hochberg(np.array([1.0 if each is None else each.p for each in baselines]))
     return tuple(

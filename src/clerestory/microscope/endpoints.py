@@ -121,7 +121,7 @@ class Endpoints:
             headers = dict(error.headers or {})
         # Visitors need not know the folder's place on the server.
         text = text.replace(f"{self.microscope.folder}/", "")
-        if _is_twin(request):
+        if _asks_for_json(request):
             return JSONResponse({"problem": text}, status, headers)
         if _is_htmx(request):
             # htmx replaces only the part for messages, so that a form keeps what was typed.
@@ -132,7 +132,7 @@ class Endpoints:
 
     def _page(self, request: Request, name: str, data: Mapping[str, Any]) -> Response:
         """The page of a template, or its twin, which is its data."""
-        if _is_twin(request):
+        if _asks_for_json(request):
             return JSONResponse(data)
         context = {**data, "rater": request.cookies.get(RATER, ""), "live": True}
         if name in PARTS and not _is_htmx(request):
@@ -314,7 +314,7 @@ class Endpoints:
         return RedirectResponse(f"/blind/{test}", 303)
 
 
-def _is_twin(request: Request) -> bool:
+def _asks_for_json(request: Request) -> bool:
     return str(request.scope["path"]).endswith(TWIN)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -153,14 +154,12 @@ def measure_familiarity(
     controls_of = {
         phrase: _controls(model, phrase, phrases, controls, count, seed) for phrase in phrases
     }
-    all_controls = [name for names in controls_of.values() for name in names]
     known_of = {
-        phrase: _known(model, phrase, own_controls, known)
+        phrase: _known_names(model, phrase, own_controls, known)
         for phrase, own_controls in controls_of.items()
     }
-    all_known = [name for names in known_of.values() for name in names]
     # Each name once: phrases of one call share controls, which take most of the time.
-    names = list(dict.fromkeys([*phrases, *all_controls, *all_known]))
+    names = list(dict.fromkeys(chain(phrases, *controls_of.values(), *known_of.values())))
     # All names are checked before the first is drawn, since a hundred names take minutes.
     for name in names:
         for context in contexts:
@@ -268,7 +267,7 @@ def count_matched(model: Model, phrase: str, controls: Sequence[str]) -> int | N
     return lengths.count(target)
 
 
-def _known(
+def _known_names(
     model: Model, phrase: str, controls: Sequence[str], listed: Sequence[str] | None
 ) -> tuple[str, ...]:
     """Known names with as many words as the phrase, without the phrase and its controls."""

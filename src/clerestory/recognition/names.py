@@ -89,10 +89,10 @@ def invent_like(
     """
     words, excluded = len(content_words(phrase)), {word.lower() for word in exclude}
 
-    def fits(name: str) -> bool:
+    def is_allowed(name: str) -> bool:
         return not excluded & set(name.split())
 
-    names = filter(fits, islice(_names(words, seed), CANDIDATES * count))
+    names = filter(is_allowed, islice(_names(words, seed), CANDIDATES * count))
     if count_tokens is None:
         candidates = dict.fromkeys(match_form(name, phrase) for name in names)
     else:
@@ -103,7 +103,7 @@ def invent_like(
                 # change the names of later ones.
                 rng = np.random.default_rng([seed, words, number])
                 draws = (_name(rng, words, syllables) for _ in range(CANDIDATES * count))
-                names = filter(fits, draws)
+                names = filter(is_allowed, draws)
             candidates |= dict.fromkeys(match_form(name, phrase) for name in names)
             lengths = dict(zip(candidates, count_tokens(list(candidates)), strict=True))
             # Enough of the same length: names of other lengths are not needed.

@@ -80,7 +80,7 @@ def scaled_directions(
     units = _units_by_site(model, findings, sites)
     means = []
     for index, prompts in enumerate((plain, positive)):
-        report = _half(progress, index)
+        report = _progress_of_run(progress, index)
         # Without pictures the run stops at the last of the sites.
         run = model.run(prompts, 0, read=list(units), pictures=False, progress=report)
         means.append({site: run.read(site).mean("step").to_numpy() for site in units})
@@ -104,7 +104,7 @@ def scaled_directions(
     return directions
 
 
-def _half(progress: Progress, index: int) -> Progress:
+def _progress_of_run(progress: Progress, index: int) -> Progress:
     """Progress of the first or the second of two runs."""
     return lambda _, completed, total: progress(
         "reading the sites", index * total + completed, 2 * total

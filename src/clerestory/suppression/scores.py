@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -186,28 +187,15 @@ def score(
     Returns:
         The figures over items, seeds averaged first.
     """
-
-    def rates(of: Drawing, targets: Sequence[Target]) -> tuple[Floats, Floats]:
-        """`[item, label]`: how often each label is the likeliest, and its mean probability."""
-        hits, probabilities = [], []
-        for name, label in targets:
-            classifier = classifiers[name]
-            hits.append(of.design.item_means(of.hits(classifier, label)))
-            column = of.probabilities(classifier)[:, classifier.classes.index(label)]
-            probabilities.append(of.design.item_means(column))
-        return np.stack(hits, axis=1), np.stack(probabilities, axis=1).astype(np.float64)
-
-    # Each a pair of rates and probabilities.
-    unwanted, preserved = (
-        rates(drawing, targets) for targets in (association.unwanted, association.preserved)
+    unwanted, unwanted_before, unwanted_control = (
+        _label_rates(each, classifiers, association.unwanted) for each in (drawing, before, control)
     )
-    unwanted_before, preserved_before = (
-        rates(before, targets) for targets in (association.unwanted, association.preserved)
+    preserved, preserved_before = (
+        _label_rates(each, classifiers, association.preserved) for each in (drawing, before)
     )
-    unwanted_control = rates(control, association.unwanted)
-    reduction = _reduction(unwanted_before[0], unwanted_control[0], unwanted[0])
-    named = _preservation(preserved_before[0], preserved[0])
-    likely = _preservation(preserved_before[1], preserved[1])
+    reduction = _reduction(unwanted_before.rates, unwanted_control.rates, unwanted.rates)
+    named = _preservation(preserved_before.rates, preserved.rates)
+    likely = _preservation(preserved_before.probabilities, preserved.probabilities)
     low, high = None, None
     # Without an excess, a share of it has no interval either.
     if reduction is not None:
@@ -231,10 +219,10 @@ def score(
         for name, classifier in classifiers.items()
         if name not in others
     ]
-    means = [*unwanted[0].mean(0).tolist(), *preserved[0].mean(0).tolist()]
+    means = [*unwanted.rates.mean(0).tolist(), *preserved.rates.mean(0).tolist()]
     return Score(
-        unwanted=float(unwanted[0].mean()),
-        preserved=float(preserved[0].mean()),
+        unwanted=float(unwanted.rates.mean()),
+        preserved=float(preserved.rates.mean()),
         preservation=preservation,
         named_preservation=named,
         reduction=reduction,
@@ -245,11 +233,34 @@ def score(
         rates={str(t): rate for t, rate in zip(association.targets, means, strict=True)},
         objective=_objective(reduction, named, preservation),
         certainty=_objective(
-            _reduction(unwanted_before[1], unwanted_control[1], unwanted[1]),
+            _reduction(
+                unwanted_before.probabilities,
+                unwanted_control.probabilities,
+                unwanted.probabilities,
+            ),
             likely,
             certain_preservation,
         ),
     )
+
+
+class _LabelRates(NamedTuple):
+    """`[item, label]`: how often each label is the likeliest, and its mean probability."""
+
+    rates: Floats
+    probabilities: Floats
+
+
+def _label_rates(
+    drawing: Drawing, classifiers: Mapping[str, Classifier], targets: Sequence[Target]
+) -> _LabelRates:
+    hits, probabilities = [], []
+    for name, label in targets:
+        classifier = classifiers[name]
+        hits.append(drawing.design.item_means(drawing.hits(classifier, label)))
+        column = drawing.probabilities(classifier)[:, classifier.classes.index(label)]
+        probabilities.append(drawing.design.item_means(column))
+    return _LabelRates(np.stack(hits, axis=1), np.stack(probabilities, axis=1).astype(np.float64))
 
 
 def side_effects(

@@ -51,7 +51,7 @@ __all__ = ["suppress"]
 MIN_HALF, DEFAULT_HALF = 12, 24
 """Paraphrases that a half has at least, and by default at most."""
 OTHER_PROMPTS = 24
-OTHERS = "drawing other prompts"
+OTHERS_LABEL = "drawing other prompts"
 DRAWN_TOGETHER = 8
 """Settings drawn in one call, which share the stages before their edits; more need more memory."""
 
@@ -349,7 +349,7 @@ def _evaluate(
     if other_prompts:
         # One seed each: other prompts are many, and each is a replicate.
         design = Design.for_items(other_prompts, 1, seed)
-        (plain,) = half.evaluator.draw([Condition("plain")], design, description=OTHERS)
+        (plain,) = half.evaluator.draw([Condition("plain")], design, description=OTHERS_LABEL)
     results = []
     for choice, drawing in zip(choices, drawings, strict=True):
         score = half.score(drawing)
@@ -389,7 +389,7 @@ def _retained(
     if plain is None or not rows:
         return None, None
     design = plain.design.select(rows)
-    (drawing,) = half.evaluator.draw([condition], design, description=OTHERS)
+    (drawing,) = half.evaluator.draw([condition], design, description=OTHERS_LABEL)
     unwanted = {target.classifier for target in half.association.unwanted}
     in_domain: list[Bools] = []
     cross_domain: list[Bools] = []

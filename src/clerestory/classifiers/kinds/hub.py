@@ -198,9 +198,9 @@ def _load(kind: Any, name: str, local_only: bool) -> Any:
         ) from error
     if not is_model:
         return part
-    model, info = part
+    model, loading_info = part
     # transformers initialises missing weights at random, with only a warning.
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])[0]
+    if loading_info["missing_keys"]:
+        missing = sorted(loading_info["missing_keys"])[0]
         raise ModelError(f"{name} is not a trained classifier: its weights lack {missing}.")
     return model.eval().requires_grad_(False)
