@@ -124,8 +124,7 @@ def trace(
             others=load_preserved(target.classifier, others),
         )
         # These are drawn for all items; the maps take the first `MAP_ITEMS` of them.
-        (unedited,) = trials.draw("negative prompts", "negative")
-        (prompted,) = trials.draw("positive prompts", "positive")
+        unedited, prompted = trials.draw_arms()
         maps = trace_maps(trials)
     return TraceResult(
         **prompting_fields(trials, unedited, prompted),

@@ -68,6 +68,12 @@ class Trials:
         if self.evaluator.progress is not None:
             self.evaluator.progress(task, completed, total)
 
+    def draw_arms(self) -> tuple[Drawing, Drawing]:
+        """Draw the prompts of both arms without edits, the negative ones first."""
+        (unedited,) = self.draw("negative prompts", "negative")
+        (prompted,) = self.draw("positive prompts", "positive")
+        return unedited, prompted
+
     def draw(
         self,
         task: str | None,

@@ -137,8 +137,7 @@ def verify(
             target=target,
             others=load_preserved(target.classifier, others),
         )
-        (unedited,) = trials.draw("negative prompts", "negative")
-        (prompted,) = trials.draw("positive prompts", "positive")
+        unedited, prompted = trials.draw_arms()
         # After the prompts: the first drawing shows quickest that a model does not work.
         readings = read_selection(
             model, findings, [finding.site for finding in selected], trials.evaluator.progress

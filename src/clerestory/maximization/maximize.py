@@ -39,7 +39,7 @@ from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
-__all__ = ["maximize", "pareto_front", "resolve_objective"]
+__all__ = ["maximize", "maximize_to_end", "pareto_front", "resolve_objective"]
 
 LABEL = "searching"
 PICTURE_SEEDS = range(4)
@@ -149,6 +149,27 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         if not pictures:
             return result
         return _with_pictures(result, scorer, Evaluator(model, cache, progress=report))
+
+
+def maximize_to_end(model: Model, objective: Objective | str, **options: Any) -> MaximizationResult:
+    """`maximize` as one search of several: without progress of its own, and never partial.
+
+    Args:
+        model: The model.
+        objective: As for `maximize`.
+        **options: Further arguments of `maximize`.
+
+    Returns:
+        The result.
+
+    Raises:
+        SearchError: As for `maximize`.
+        KeyboardInterrupt: Ctrl-C ended the search: a partial result is not comparable.
+    """
+    result = maximize(model, objective, progress=False, **options)
+    if result.stopped:
+        raise KeyboardInterrupt
+    return result
 
 
 def resolve_objective(

@@ -18,7 +18,7 @@ from clerestory.evaluation.objectives import Objective
 from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
 from clerestory.maximization.base import searches as search_registry
-from clerestory.maximization.maximize import maximize
+from clerestory.maximization.maximize import maximize_to_end
 from clerestory.maximization.pool import SCALE_PROMPTS
 from clerestory.maximization.results import log_spaced
 from clerestory.maximization.scoring import Announce, Forecast
@@ -195,7 +195,7 @@ def compare_searches(
     curves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     with progress_bars(progress) as report:
         for completed, (name, run_seed) in enumerate(runs, 1):
-            result = maximize(
+            result = maximize_to_end(
                 model,
                 objective,
                 search=name,
@@ -203,12 +203,8 @@ def compare_searches(
                 seed=run_seed,
                 pictures=False,
                 announce=announce_once,
-                progress=False,
                 **options,
             )
-            # `maximize` returns a partial result after Ctrl-C, which is not comparable.
-            if result.stopped:
-                raise KeyboardInterrupt
             curves[name].append(_extended(result.best_so_far(), budget))
             report("comparing searches", completed, len(runs))
     stacked = {name: np.array(rows) for name, rows in curves.items()}

@@ -12,7 +12,7 @@ from typing import Any
 
 from clerestory.errors import SearchError
 from clerestory.evaluation.objectives import Objective
-from clerestory.maximization.maximize import maximize, resolve_objective
+from clerestory.maximization.maximize import maximize_to_end, resolve_objective
 from clerestory.maximization.pool import SCALE_PROMPTS, draw_pool, pool_size
 from clerestory.maximization.results import MaximizationResult, PoolScores, adjust_for_units
 from clerestory.maximization.scoring import Scorer, score_together
@@ -81,7 +81,7 @@ def maximize_units(
     with progress_bars(progress) as report:
         for completed, objective in enumerate(parsed, 1):
             folder = None if out is None else Path(out) / f"{completed:03d}-{slug(objective.name)}"
-            result = maximize(
+            result = maximize_to_end(
                 model,
                 objective,
                 budget=budget,
@@ -90,11 +90,8 @@ def maximize_units(
                 seeds=seeds,
                 batch=batch,
                 out=folder,
-                progress=False,
                 **options,
             )
-            if result.stopped:
-                raise KeyboardInterrupt
             results.append(result)
             report("searching", completed, len(parsed))
         for start in range(0, len(prompts), batch):

@@ -11,11 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from clerestory.errors import TableError
 from clerestory.evaluation.warnings import WarningKind
 from clerestory.io.reading import path_inside, read_json
 from clerestory.io.validation import validate
-from clerestory.io.writing import atomic_folder
 from clerestory.reporting.results import Provenance, Result
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Claim, Task, TaskResult, overall_status
@@ -204,26 +205,13 @@ class StudyResult(Result):
         # Quoted for a shell: names of classifiers have blanks and brackets.
         return shlex.join([*words, "--out", "DIR"])
 
-    def save(self, folder: str | Path) -> Path:
-        """Copy the study's folder, report and steered models included.
-
-        Args:
-            folder: A new or empty folder.
-
-        Returns:
-            The folder.
-
-        Raises:
-            OutputError: The folder holds something else.
-        """
+    @override
+    def write(self, folder: Path) -> None:
+        """Copy the study's folder, report and steered models included."""
         from clerestory.studies.report import write_report
 
         write_report(self)
-        folder = Path(folder)
-        with atomic_folder(folder) as part:
-            # Into a folder that appears whole, or not at all.
-            shutil.copytree(self.folder, part, dirs_exist_ok=True)
-        return folder
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
 
     @classmethod
     def load(cls, folder: Path) -> StudyResult:

@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 
-from lancet.training.decoder import weights
+from lancet.training import decoder
 from lancet.training.loop import mixed_precision
 from lancet.training.siblings.denoiser import Denoiser
 from lancet.training.siblings.latents import Latents
@@ -41,7 +41,7 @@ class SiblingUNet(Denoiser):
     ) -> None:
         super().__init__(settings.unet, latents, states, network(settings, width))
         self.schedule = schedule()
-        self.step_weights = weights(self.schedule.alphas_cumprod)
+        self.step_weights = decoder.weights(self.schedule.alphas_cumprod)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of v; noise levels are drawn as often as their errors count.
@@ -93,15 +93,10 @@ def network(settings: SiblingSettings, width: int) -> UNet2DConditionModel:
 
 
 def schedule() -> DDIMScheduler:
-    """A cosine schedule that ends in pure noise, sampled from its very end."""
-    return DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_schedule="squaredcos_cap_v2",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
+    """The decoder's cosine schedule, rescaled so that its last step is exactly pure noise."""
+    return DDIMScheduler.from_config(
+        decoder.schedule().config,
         rescale_betas_zero_snr=True,
-        clip_sample=False,
-        set_alpha_to_one=True,
         # Unused with trailing steps, but `StableDiffusionPipeline` complains of any other number.
         steps_offset=1,
     )
