@@ -22,7 +22,7 @@ def test_a_folder_keeps_samples_between_calls(tmp_path):
     (drawn,) = Evaluator(first, SampleCache(tmp_path)).draw([Condition("x")], DESIGN)
     cache = SampleCache(tmp_path)
     (kept,) = Evaluator(again, cache).draw([Condition("x")], DESIGN)
-    assert (first.drawn, again.drawn, cache.hit_rate) == (4, 0, 1)
+    assert (first.drawn, again.drawn, cache.hits, cache.misses) == (4, 0, 4, 0)
     assert np.array_equal(drawn.pictures, kept.pictures)
 
 

@@ -42,7 +42,7 @@ def test_a_classifier_is_asked_once_about_each_picture():
     asked = ChannelClassifier(0)
     for _ in range(3):
         drawing.rate(asked, "yes")
-        drawing.first_items(1).rate(asked, "yes")
+        drawing.select([0]).rate(asked, "yes")
     assert asked.asked == [6]
 
 

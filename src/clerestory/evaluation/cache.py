@@ -78,11 +78,6 @@ class SampleCache:
         # A cache may be shared by evaluators in several threads.
         self._lock = threading.Lock()
 
-    @property
-    def hit_rate(self) -> float:
-        """Share of looked-up samples that were found; 0 before any look-up."""
-        return self.hits / max(self.hits + self.misses, 1)
-
     def count(self, hits: int, misses: int) -> None:
         """Add to the numbers of hits and misses.
 

@@ -189,17 +189,6 @@ class Drawing:
         difference = (self.pictures.astype(np.float32) - reference.pictures) / 255
         return float(np.sqrt((difference**2).mean()))
 
-    def first_items(self, count: int) -> Drawing:
-        """The part of the drawing with its first items.
-
-        Args:
-            count: Number of items; all if the design has fewer.
-
-        Returns:
-            The drawing of these items.
-        """
-        return self.select(range(len(self.design.items))[:count])
-
     def select(self, items: Sequence[int]) -> Drawing:
         """The part of the drawing with some of its items; computed predictions stay.
 
