@@ -337,7 +337,7 @@ def marks(key: Mapping[str, Any], namings: Sequence[Naming], namer: str) -> list
 
 
 def _counts(pictures: Sequence[Row], first: Mapping[tuple[str, int], str]) -> Row:
-    from clerestory.stats.clustered_intervals import rate_interval
+    from clerestory.stats.rate_intervals import rate_interval
 
     names = [first.get((row["kind"], row["number"])) for row in pictures]
     right = np.array([n == row["label"] for n, row in zip(names, pictures, strict=True)])

@@ -15,7 +15,8 @@ from calibration_contrasts import Row, row
 from clerestory.recognition.distances import deviations, distances, first_name_p
 from clerestory.stats import benjamini_hochberg
 from clerestory.stats.baselines import baseline_p, random_search_p
-from clerestory.stats.clustered_intervals import change_interval, rate_interval, share_interval
+from clerestory.stats.clustered_intervals import share_interval
+from clerestory.stats.rate_intervals import change_interval, rate_interval
 
 __all__ = [
     "CHANGES",

@@ -147,7 +147,7 @@ def _power(captions: list[dict[str, Any]]) -> str:
     """The share of known names that are told, with its interval."""
     import numpy as np
 
-    from clerestory.stats.clustered_intervals import rate_interval
+    from clerestory.stats.rate_intervals import rate_interval
 
     familiar = [verdict(one) == "familiar" for one in captions]
     low, high = rate_interval(np.array(familiar, float))

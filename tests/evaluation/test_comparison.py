@@ -19,7 +19,7 @@ from clerestory.evaluation import (
     effect_of,
     rate_of,
 )
-from clerestory.stats.clustered_intervals import change_interval, rate_interval
+from clerestory.stats.rate_intervals import change_interval, rate_interval
 
 PANEL = Panel(
     LoadedTarget(ChannelClassifier(0), "yes"),

@@ -7,15 +7,14 @@ import pytest
 from scipy import stats
 
 from clerestory.errors import EvidenceError
-from clerestory.stats.clustered_intervals import (
-    auroc_interval,
+from clerestory.stats.clustered_intervals import auroc_interval, share_interval
+from clerestory.stats.random_factors import arm_test, pooled_midranks
+from clerestory.stats.rate_intervals import (
     change_interval,
     change_p,
     rate_interval,
     reachable_limit,
-    share_interval,
 )
-from clerestory.stats.random_factors import arm_test, pooled_midranks
 
 REPEATS = 400
 LEAST = 0.93 - 2.5 * (0.93 * 0.07 / REPEATS) ** 0.5

@@ -16,7 +16,7 @@ from clerestory.causal.trials import Trials
 from clerestory.classifiers import Classifier
 from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design
-from clerestory.stats.clustered_intervals import rate_interval
+from clerestory.stats.rate_intervals import rate_interval
 from clerestory.types import Bools, Pictures
 
 __all__ = ["swap_noise"]

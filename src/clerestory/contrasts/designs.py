@@ -17,7 +17,7 @@ compared (`CellDesign`): items that are often scared differ from others in more 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from clerestory.contrasts.arms import ARMS, ArmValues
-from clerestory.errors import EmptyArmError, EvidenceError
+from clerestory.errors import EmptyArmError
 from clerestory.stats.clustered_intervals import auroc_interval, cell_auroc_interval
 from clerestory.stats.intervals import Interval
 from clerestory.stats.random_factors import ArmTest, arm_test, cell_test, pooled_midranks
@@ -390,9 +390,7 @@ def arm_grid(samples: pd.DataFrame, half: str) -> ArmGrid:
     Raises:
         EmptyArmError: An arm is empty, or no item has every arm.
     """
-    # `row` keeps each sample's position in all samples, by which activations are indexed.
-    used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
-    arms = _present_arms(used, samples, half)
+    used, arms = _half_rows(samples, half)
     by_arm = {arm: used[used["arm"] == arm] for arm in arms}
     item_sets = [set(rows["item"]) for rows in by_arm.values()]
     shared = set.intersection(*item_sets)
@@ -426,8 +424,7 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
     Raises:
         EmptyArmError: An arm is empty, or no cell holds every arm.
     """
-    used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
-    arms = _present_arms(used, samples, half)
+    used, arms = _half_rows(samples, half)
     # Where something else is controlled, such as a colour, a cell has one level of it as well.
     stratum = (
         used["stratum"] if "stratum" in used else pd.Series("", index=used.index, name="stratum")
@@ -455,7 +452,10 @@ def cell_design(samples: pd.DataFrame, half: str) -> CellDesign:
     )
 
 
-def _present_arms(used: pd.DataFrame, samples: pd.DataFrame, half: str) -> tuple[str, ...]:
+def _half_rows(samples: pd.DataFrame, half: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The samples of a half, with their row among all; its arms. EmptyArmError without an arm."""
+    # `row` keeps each sample's position in all samples, by which activations are indexed.
+    used = samples.assign(row=np.arange(len(samples)))[(samples["half"] == half).to_numpy()]
     present = tuple(arm for arm in ARMS if (used["arm"] == arm).any())
     # Both halves need the same arms, also hard negatives.
     for arm in ARMS:
@@ -464,7 +464,7 @@ def _present_arms(used: pd.DataFrame, samples: pd.DataFrame, half: str) -> tuple
                 f"No sample of the {half} half is {arm}: it has"
                 f" {', '.join(present) or 'no sample'}."
             )
-    return present
+    return used, present
 
 
 Levels = tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]], tuple[str, ...]]
@@ -481,11 +481,7 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
         items, phrases = (sorted(rows[column].unique()) for column in ("item", "phrase"))
         levels["item", arm], levels["phrase", arm] = items, phrases
         cells = np.zeros((len(items), len(phrases), len(frames)), dtype=bool)
-        codes = [
-            pd.Index(names).get_indexer(pd.Index(rows[column]))
-            for column, names in zip(FACTORS, (items, phrases, frames), strict=True)
-        ]
-        cells[codes[0], codes[1], codes[2]] = True
+        cells[tuple(_level_codes(rows, items, phrases, frames))] = True
         # True where at least one seed was recorded.
         present[arm] = cells
     dropped = []
@@ -507,6 +503,14 @@ def _complete(by_arm: Mapping[str, pd.DataFrame], paired: bool) -> tuple[Levels,
     complete_items = {arm: tuple(levels["item", arm]) for arm in by_arm}
     complete_phrases = {arm: tuple(levels["phrase", arm]) for arm in by_arm}
     return (complete_items, complete_phrases, tuple(frames)), tuple(dropped)
+
+
+def _level_codes(rows: pd.DataFrame, *levels: Sequence[str]) -> list[Integers]:
+    """The number of each row's item, phrase and frame among these; −1 where it is not one."""
+    return [
+        pd.Index(names).get_indexer(pd.Index(rows[column]))
+        for column, names in zip(FACTORS, levels, strict=True)
+    ]
 
 
 def _worst_level(
@@ -550,11 +554,7 @@ def _cell_weights(
     samples: int,
 ) -> sparse.csr_matrix:
     """`[cell, sample]`, each row summing to 1; rows are samples of one arm by position."""
-    codes = [
-        pd.Index(names).get_indexer(pd.Index(rows[column]))
-        for column, names in zip(FACTORS, (items, phrases, templates), strict=True)
-    ]
-    # `get_indexer` gives −1 for levels that were dropped.
+    codes = _level_codes(rows, items, phrases, templates)
     inside = np.all([code >= 0 for code in codes], axis=0)
     shape = (len(items), len(phrases), len(templates))
     cell = np.ravel_multi_index([code[inside] for code in codes], shape)
@@ -563,26 +563,3 @@ def _cell_weights(
     columns = rows["row"].to_numpy()[inside]
     # Averages: each sample weighs one over the number of samples in its cell.
     return sparse.csr_matrix((1 / counts[cell], (cell, columns)), shape=(size, samples))
-
-
-def check_disjoint(samples: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """Check that the halves share no level of a factor.
-
-    Args:
-        samples: A row for each sample.
-        columns: The factors.
-
-    Raises:
-        EvidenceError: A level is in both halves.
-    """
-    for column in columns:
-        halves = [
-            set(samples.loc[samples["half"] == half, column])
-            for half in ("selection", "evaluation")
-        ]
-        both = sorted(halves[0] & halves[1])
-        if both:
-            raise EvidenceError(
-                f"{len(both)} {column}s are in both halves, for example {both[0]!r}; the halves"
-                " must be disjoint."
-            )

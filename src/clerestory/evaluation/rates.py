@@ -12,7 +12,7 @@ import numpy as np
 
 from clerestory.evaluation.conditions import Design
 from clerestory.reporting.intervals import format_interval
-from clerestory.stats.clustered_intervals import change_interval, rate_interval
+from clerestory.stats.rate_intervals import change_interval, rate_interval
 from clerestory.types import Bools, Floats
 
 __all__ = ["Effect", "Rate", "effect_of", "outcomes_of", "rate_of"]

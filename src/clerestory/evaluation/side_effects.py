@@ -21,7 +21,7 @@ from clerestory.classifiers import Classifier
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.rates import outcomes_of
 from clerestory.reporting.intervals import format_interval
-from clerestory.stats.clustered_intervals import change_interval, change_p, reachable_limit
+from clerestory.stats.rate_intervals import change_interval, change_p, reachable_limit
 
 if TYPE_CHECKING:
     from clerestory.evaluation.comparison import LoadedTarget

@@ -16,7 +16,7 @@ from scipy import stats
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ITEM, Rate
 from clerestory.stats import benjamini_hochberg
-from clerestory.stats.clustered_intervals import rate_interval
+from clerestory.stats.rate_intervals import rate_interval
 from clerestory.types import Floats
 
 __all__ = ["CONTEXTS", "ContextEffect", "check_contexts", "find_context_effects"]

@@ -40,7 +40,7 @@ from clerestory.recognition.results import (
 from clerestory.recognition.store import ObservationStore
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance
-from clerestory.stats.clustered_intervals import rate_interval
+from clerestory.stats.rate_intervals import rate_interval
 from clerestory.types import Floats, Progress, ProgressOption
 
 __all__ = ["FAMILIAR_P", "NOT_SHOWN_P", "familiarity", "measure_familiarity", "verdict_of"]

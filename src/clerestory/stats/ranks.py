@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from scipy import stats
 
 __all__ = ["auroc"]
 
@@ -46,16 +45,6 @@ def auroc(
     return result / (positives * negatives)
 
 
-def _exact_p(
-    rank_sum: Float[np.ndarray, "*many"], doubled_ranks: tuple[int, ...]
-) -> Float[np.ndarray, "*many"]:
-    """Two-sided p if every sign is equally likely; `doubled_ranks` are integers."""
-    cdf = _rank_sum_cdf(doubled_ranks)
-    index = np.rint(2 * rank_sum).astype(int)
-    # By symmetry P(W ≥ w) is P(W ≤ maximum − w).
-    return np.asarray(2 * np.minimum(cdf[index], cdf[cdf.size - 1 - index]))
-
-
 def _rank_sum(values: Float[np.ndarray, "unit n"], positives: int) -> Float[np.ndarray, " unit"]:
     """Sum of the mid-ranks of each row's first `positives` columns.
 
@@ -78,42 +67,8 @@ def _rank_sum(values: Float[np.ndarray, "unit n"], positives: int) -> Float[np.n
     # Neighbours that are equal but for the bit of the arm.
     ambiguous = (((keys[:, 1:] ^ keys[:, :-1]) | 1) == 1).any(1)
     if ambiguous.any():
-        sums[ambiguous] = _tied_rank_sum(values[ambiguous], positives)
+        ranked = stats.rankdata(values[ambiguous], axis=1)
+        sums[ambiguous] = ranked[:, :positives].sum(1)
     # NaN has no rank; here it was sorted by its bits.
     sums[np.isnan(values).any(1)] = np.nan
     return np.asarray(sums)
-
-
-def _tied_rank_sum(
-    values: Float[np.ndarray, "unit n"], positives: int
-) -> Float[np.ndarray, " unit"]:
-    """The same as `_rank_sum`, correct for tied values too."""
-    order = values.argsort(axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
-    return np.asarray(np.where(order < positives, _midranks(ordered), 0.0).sum(1))
-
-
-def _midranks(ordered: Float[np.ndarray, "unit n"]) -> Float[np.ndarray, "unit n"]:
-    """Ranks from 1 of sorted values; equal values share the mean of their ranks."""
-    width = ordered.shape[1]
-    positions = np.arange(width)
-    step: Bool[np.ndarray, "unit edge"] = ordered[:, 1:] != ordered[:, :-1]
-    edge = np.ones((len(ordered), 1), dtype=bool)
-    start = np.where(np.hstack([edge, step]), positions, 0)
-    end = np.where(np.hstack([step, edge]), positions, width)
-    start = np.maximum.accumulate(start, axis=1)
-    end = np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1]
-    return (start + end) / 2 + 1
-
-
-@lru_cache(maxsize=256)
-def _rank_sum_cdf(doubled_ranks: tuple[int, ...]) -> Float[np.ndarray, " rank_sum"]:
-    """P(twice the rank sum ≤ w) for w = 0 … its maximum, if every sign is equally likely."""
-    distribution = np.ones(1)
-    for rank in doubled_ranks:
-        # Convolution with one more rank, which is in the sum with probability 1/2.
-        longer = np.zeros(distribution.size + rank)
-        longer[: distribution.size] += distribution
-        longer[rank:] += distribution
-        distribution = longer / 2
-    return np.minimum(np.cumsum(distribution), 1.0)

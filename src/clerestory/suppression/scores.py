@@ -23,7 +23,7 @@ from clerestory.evaluation import (
     SideEffects,
     side_effects_of,
 )
-from clerestory.stats.clustered_intervals import change_interval
+from clerestory.stats.rate_intervals import change_interval
 from clerestory.suppression.association import Association
 from clerestory.types import Floats, Role
 
