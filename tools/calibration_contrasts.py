@@ -16,7 +16,8 @@ from scipy import stats
 
 from clerestory.contrasts import ContrastSamples, contrast
 from clerestory.contrasts.confounds import confound_warnings
-from clerestory.contrasts.designs import Design, cell_design
+from clerestory.contrasts.design_makers import cell_design
+from clerestory.contrasts.designs import Design
 from clerestory.stats import auroc, benjamini_hochberg
 from clerestory.stats.clustered_intervals import auroc_interval, cell_auroc_interval
 from clerestory.stats.ranks import auroc as cell_auroc

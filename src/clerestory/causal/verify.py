@@ -263,7 +263,7 @@ def _has_length(findings: Findings, finding: Finding) -> bool:
 def _shift(findings: Findings, finding: Finding, readings: SelectionReadings) -> _Shift:
     positive, negative = (readings.arm_mean(finding.site, arm) for arm in ("positive", "negative"))
     if finding.kind == "neuron":
-        unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
+        unit = finding.number
         direction = np.eye(1, len(positive), unit)[0]
     else:
         direction = findings.direction(finding.unit)

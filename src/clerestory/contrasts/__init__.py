@@ -20,7 +20,7 @@ picture is another question, which `clerestory.causal.verify` answers by changin
 
 from clerestory.contrasts.arms import ArmValues
 from clerestory.contrasts.contrast import contrast
-from clerestory.contrasts.designs import arm_grid, cell_design
+from clerestory.contrasts.design_makers import arm_grid, cell_design
 from clerestory.contrasts.direction_methods import direction_methods
 from clerestory.contrasts.find import find
 from clerestory.contrasts.findings import Detection, Finding, Findings, SiteFigure

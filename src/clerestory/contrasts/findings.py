@@ -145,6 +145,15 @@ class Finding:
         path, _, rest = self.unit.rpartition("[")
         return path + rest.partition("]")[2]
 
+    @property
+    def number(self) -> int:
+        """The number of a neuron among the units of its site.
+
+        Raises:
+            ValueError: It is a direction, which has a name.
+        """
+        return int(self.unit.rpartition("[")[2].partition("]")[0])
+
 
 @dataclass(frozen=True)
 class SiteFigure:

@@ -22,7 +22,7 @@ from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.arms import HALVES
 from clerestory.contrasts.confounds import confound_warnings
 from clerestory.contrasts.contrast import contrast, provenance
-from clerestory.contrasts.designs import cell_design
+from clerestory.contrasts.design_makers import cell_design
 from clerestory.contrasts.direction_methods import direction_methods
 from clerestory.contrasts.findings import SAMPLE_COLUMNS, Findings
 from clerestory.contrasts.group_units import group_units

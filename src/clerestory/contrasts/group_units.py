@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.arms import HALVES
-from clerestory.contrasts.designs import cell_design
+from clerestory.contrasts.design_makers import cell_design
 from clerestory.contrasts.findings import Finding, Findings
 from clerestory.contrasts.groups import GroupUnit
 from clerestory.errors import EmptyArmError
@@ -95,7 +95,7 @@ def unit_values(
     values = activations[finding.site].astype(np.float64)
     if finding.kind == "direction":
         return np.asarray(values @ findings.direction(finding.unit))
-    unit = int(finding.unit.rpartition("[")[2].partition("]")[0])
+    unit = finding.number
     recorded = activations.units.get(finding.site)
     # Columns of a recording of some units are not numbered as units are.
     return values[:, unit if recorded is None else recorded.index(unit)]

@@ -11,7 +11,8 @@ import pandas as pd
 
 from clerestory.contrasts.arms import ARMS, HALVES
 from clerestory.contrasts.confounds import confound_warnings
-from clerestory.contrasts.designs import Design, arm_grid, cell_design
+from clerestory.contrasts.design_makers import arm_grid, cell_design
+from clerestory.contrasts.designs import Design
 from clerestory.contrasts.findings import SAMPLE_COLUMNS
 from clerestory.contrasts.predictions import PASSED
 from clerestory.contrasts.queries import PREDICTED, column_values, matching_rows, query_columns
