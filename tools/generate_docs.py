@@ -158,24 +158,23 @@ OUTDATED = []
 """Measurements of earlier tests: their pages stay as they are until they are measured again."""
 if measure_concepts.is_current():
     PAGES["../explanation/where-concepts-are.md"] = measure_concepts.page
-elif measure_concepts.FIGURES.exists():
+else:
     OUTDATED.append("measure_concepts")
-if _measured(measure_causal_effects):
-    if measure_causal_effects.is_current():
-        PAGES["../explanation/what-controls-the-picture.md"] = measure_causal_effects.page
-    else:
-        OUTDATED.append("measure_causal_effects")
+if _measured(measure_causal_effects) and measure_causal_effects.is_current():
+    PAGES["../explanation/what-controls-the-picture.md"] = measure_causal_effects.page
+else:
+    OUTDATED.append("measure_causal_effects")
 if (measure_familiarity.FIGURES / "familiarity.json").exists():
     PAGES["../howto/ask-whether-a-name-is-known.md"] = measure_familiarity.page
 if _measured(measure_knowledge):
     PAGES["../explanation/interactions.md"] = knowledge_page.interactions
     PAGES["../howto/counteract-an-association.md"] = knowledge_page.counteract
-for name, script in (
-    ("what-searches-find", measure_searches),
-    ("what-steering-does", steering_page),
-):
-    if _measured(script):
-        PAGES[f"../explanation/{name}.md"] = script.page
+if _measured(measure_searches):
+    PAGES["../explanation/what-searches-find.md"] = measure_searches.page
+if _measured(steering_page) and steering_page.is_current():
+    PAGES["../explanation/what-steering-does.md"] = steering_page.page
+else:
+    OUTDATED.append("measure_steering")
 
 
 def main() -> None:

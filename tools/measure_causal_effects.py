@@ -1,9 +1,10 @@
 """What controls Lancet's pictures, `docs/explanation/what-controls-the-picture.md`.
 
-python tools/measure_causal_effects.py [PART …]    # all parts by default: about an hour
+python tools/measure_causal_effects.py [PART …]    # all parts by default: two hours on one core
 
-Each part writes its figures to results/causes/PART.json, its maps to docs/pictures. Recordings are
-under build/causes. `generate_docs.py` writes the page from the figures.
+Each part writes its figures to results/causes/PART.json, its maps to docs/pictures. Recordings and
+drawn samples are under build/causes, so that a second call resumes. `generate_docs.py` writes the
+page from the figures.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ from paths import BUILD, DOCS, PICTURES, RESULTS
 
 FIGURES, RECORDINGS = RESULTS / "causes", BUILD / "causes"
 READ = ["text.*/mlp", "prior.*/mlp@9", "prior/embedding", "denoiser.*/out@4"]
-CONDITIONING = "prior/embedding[difference]"
-"""The direction between prior and denoiser, of whatever group."""
-CONTROL = ["who", "place", "colour:tint"]
+CONDITIONING = "prior/embedding"
+"""Between prior and denoiser: all information of the prompt passes through it."""
+ITEM = ["who", "place"]
+"""What pictures have to be alike in to be compared; the colour of the light beside it."""
+CONTROL = [*ITEM, "colour:tint"]
+CELLS = {"people": (256, 8), "anything": (448, 16)}
+"""Pictures of a recording, and how many of one item in one sentence frame."""
+PAIRS = 96
+"""Pictures with each edit: items by seeds; as many as side effects of 0.2 take."""
+MAP_ITEMS = 12
 PLACES = [
     "",
     " in a meadow",
@@ -36,17 +44,50 @@ TEMPLATES = ["a stained glass of {item}", "stained glass art of {item}"]
 
 
 def glass(model: Any, progress: Tell) -> dict[str, Any]:
-    """Stained glass: every kind of unit, both maps, conditioning and noise."""
-    import measure_concepts
-
+    """Stained glass: a neuron of each stage, and the direction that all information passes."""
     from clerestory.causal import verify
 
-    findings = measure_concepts.find_concept(model, "stained glass", progress)
+    findings = _glass_findings(model, progress)
+    items = min(24, len(findings.items["evaluation"]))
     result = verify(
-        findings, model, classifier="lancet:style", label="stained glass", progress=progress
+        findings,
+        model,
+        classifier="lancet:style",
+        label="stained glass",
+        units=first_units(findings),
+        items=items,
+        seeds_per_item=PAIRS // items,
+        maps=False,
+        cache=_cache(),
+        progress=progress,
+    )
+    return figures(result)
+
+
+def glass_maps(model: Any, progress: Tell) -> dict[str, Any]:
+    """Where, when and from which sample stained glass comes."""
+    from clerestory.causal import trace
+    from clerestory.causal.trials import matched_prompts
+
+    findings = _glass_findings(model, progress)
+    pairs = matched_prompts(findings, model, "evaluation", MAP_ITEMS)
+    result = trace(
+        model,
+        list(pairs["positive"]),
+        list(pairs["negative"]),
+        classifier="lancet:style",
+        label="stained glass",
+        cache=_cache(),
+        progress=progress,
     )
     save_maps(result, "stained-glass")
     return figures(result)
+
+
+def _glass_findings(model: Any, progress: Tell) -> Any:
+    import measure_concepts
+
+    return measure_concepts.find_concept(model, "stained glass", progress)
 
 
 def moose(model: Any, progress: Tell) -> dict[str, Any]:
@@ -58,100 +99,109 @@ def moose(model: Any, progress: Tell) -> dict[str, Any]:
         for animal in ("a cat", "a moose")
     )
     result = trace(
-        model, cats, mooses, classifier="lancet:style", label="stained glass", progress=progress
+        model,
+        cats,
+        mooses,
+        classifier="lancet:style",
+        label="stained glass",
+        cache=_cache(),
+        progress=progress,
     )
     save_maps(result, "moose")
     return figures(result)
 
 
 def scared(model: Any, progress: Tell) -> dict[str, Any]:
-    """Scared, where no prompt says so."""
-    return verify_groups(model, progress, "people", "lancet:mood", ("scared",), 240, range(2))
-
-
-def side_effects(model: Any, progress: Tell) -> dict[str, Any]:
-    """What else the direction of "scared" adds: predicted subjects before and after."""
-    from collections import Counter
-
+    """Scared, where no prompt says so, and what the direction does to twelve pictures."""
     from clerestory.causal.trials import matched_prompts
-    from clerestory.classifiers import load_classifier
-    from clerestory.contrasts import group
     from clerestory.edits import Add
+    from clerestory.models.core.seeds import item_seeds
     from clerestory.reporting.pictures import grid, save
 
-    recording = record_prompts(model, progress, "people", 480, 0)
-    groups = group(recording, classifier="lancet:mood", control=CONTROL)
+    result, groups = verify_groups(model, progress, "people", "lancet:mood", ("scared",))
     findings = groups.findings("scared")
-    prompts = list(matched_prompts(findings, model, "evaluation", 24)["negative"])
-    edit = Add(CONDITIONING.partition("[")[0], findings.direction(CONDITIONING))
-    runs = model.sweep(prompts, 5, [[], [edit]])
-    subject = load_classifier("lancet:subject")
-    pictures = [picture for run in runs for picture in run.pictures[:12]]
-    save(grid(pictures, columns=12), PICTURES / "scared-edit.png")
-    before, after = (
-        Counter(subject.classes[at] for at in subject(run.pictures).argmax(1)) for run in runs
-    )
-    return {"before": dict(before), "after": dict(after)}
+    prompts = list(matched_prompts(findings, model, "evaluation", 12)["negative"])
+    edit = Add(CONDITIONING, findings.direction(first_units(findings)[0]))
+    seeds = [item_seeds(prompt, 1, 1)[0] for prompt in prompts]
+    runs = model.sweep(prompts, seeds, [[], [edit]], paired=True)
+    save(grid([p for run in runs for p in run.pictures], columns=12), PICTURES / "scared-edit.png")
+    return result
 
 
 def moods(model: Any, progress: Tell) -> dict[str, Any]:
     """Every mood that random prompts give."""
-    return verify_groups(model, progress, "anything", "lancet:mood", None, 600, 0)
+    return verify_groups(model, progress, "anything", "lancet:mood", None)[0]
 
 
 def views(model: Any, progress: Tell) -> dict[str, Any]:
     """Every perspective that the same prompts give."""
-    return verify_groups(model, progress, "anything", "lancet:perspective", None, 600, 0)
+    return verify_groups(model, progress, "anything", "lancet:perspective", None)[0]
 
 
 def verify_groups(
-    model: Any,
-    progress: Tell,
-    prompts: str,
-    classifier: str,
-    classes: tuple[str, ...] | None,
-    count: int,
-    seeds: Any,
-) -> dict[str, Any]:
+    model: Any, progress: Tell, prompts: str, classifier: str, classes: tuple[str, ...] | None
+) -> tuple[dict[str, Any], Any]:
     """Group random prompts, and verify the units of these classes, or one unit of every class."""
     from clerestory.causal import verify
     from clerestory.contrasts import group
     from clerestory.contrasts.group_page import page
 
-    recording = record_prompts(model, progress, prompts, count, seeds)
+    recording = record_prompts(model, progress, prompts)
     groups = group(recording, classifier=classifier, control=CONTROL)
     (RECORDINGS / f"{classifier.partition(':')[2]}-{prompts}.html").write_text(
         page(groups, recording)
     )
     by_class: dict[str, Any] = {}
     for name in classes or groups.groups:
+        findings = groups.findings(name)
         result = verify(
-            groups.findings(name),
+            findings,
             model,
             classifier=classifier,
             label=name,
-            units=() if classes else (CONDITIONING,),
+            units=first_units(findings)[: None if classes else 1],
+            seeds_per_item=PAIRS // 24,
             maps=False,
+            cache=_cache(),
             progress=lambda label, completed, total, name=name: progress(
                 f"{name}: {label}", completed, total
             ),
         )
         by_class[name] = {**figures(result), "group": groups.to_dict()["groups"][name]}
-    return {"groups": by_class, "warnings": [asdict(warning) for warning in groups.warnings]}
+    warnings = [asdict(warning) for warning in groups.warnings]
+    return {"pictures": len(recording.rows), "groups": by_class, "warnings": warnings}, groups
 
 
-def record_prompts(model: Any, progress: Tell, prompts: str, count: int, seeds: Any) -> Any:
-    """The recording of random fills of a template, resumed where there is one."""
-    from clerestory.recordings import random_prompts, record
+def first_units(findings: Any) -> list[str]:
+    """The first-ranked direction at the conditioning site, and neuron of each stage."""
+    first = {CONDITIONING: findings.top_ranked("direction", CONDITIONING).unit}
+    for finding in sorted(findings.by_kind("neuron"), key=lambda each: each.selection_rank):
+        first.setdefault(finding.unit.partition("/")[0].partition(".")[0], finding.unit)
+    return list(first.values())
 
+
+def record_prompts(model: Any, progress: Tell, prompts: str) -> Any:
+    """The recording of random prompts of which `group` leaves none out, resumed if there is one."""
+    from clerestory.contrasts.samples import cell_prompts
+    from clerestory.recordings import Template, record
+
+    count, per_cell = CELLS[prompts]
+    template = Template.read(DOCS / "causes" / f"{prompts}.toml")
     return record(
         model,
-        random_prompts(DOCS / "causes" / f"{prompts}.toml", count),
-        seeds,
+        cell_prompts(template.table(), ITEM, count, per_cell),
+        seeds_per_item=1,
         sites=READ,
-        out=RECORDINGS / prompts,
+        out=RECORDINGS / f"{prompts}-{model.revision[:12]}",
         progress=lambda _, completed, total: progress(f"recording {prompts}", completed, total),
     )
+
+
+def _cache() -> Any:
+    """Drawn samples on disk, so that a second call draws none again."""
+    from clerestory.evaluation import SampleCache
+
+    return SampleCache(RECORDINGS / "samples")
 
 
 def figures(result: Any) -> dict[str, Any]:
@@ -169,81 +219,120 @@ def save_maps(result: Any, name: str) -> None:
         shutil.copy(path, PICTURES / f"{path.stem}-{name}.png")
 
 
-PARTS = {part.__name__: part for part in (glass, moose, scared, side_effects, moods, views)}
+PARTS = {part.__name__: part for part in (glass, glass_maps, moose, scared, moods, views)}
 
 
 def is_current() -> bool:
-    """Whether the figures of groups are of comparisons within cells; older ones count prompts."""
+    """Whether the figures have statuses and side effects; those of earlier tests have neither."""
     parts = [json.loads((FIGURES / f"{name}.json").read_text()) for name in ("moods", "views")]
-    return all("cells" in one["group"] for part in parts for one in part["groups"].values())
+    groups = [each for part in parts for each in part["groups"].values()]
+    return all("status" in each["effects"][0] for each in groups)
 
 
 def page() -> str:
     """The page, from the figures."""
     parts = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
     glass, moose, scared = parts["glass"], parts["moose"], parts["scared"]["groups"]["scared"]
+    groups = {**parts["moods"]["groups"], **parts["views"]["groups"]}
     return (
         (DOCS / "causes" / "page.md.in")
         .read_text()
         .format(
             revision=glass["revision"],
             glass_items=glass["items"],
+            glass_seeds=PAIRS // glass["items"],
             glass_rate=f"{glass['negative_rate']:.0%}",
             glass_prompting=_interval(glass["prompting"]),
             glass_rows=_unit_table(glass["effects"]),
-            glass_sentences=_bullets(glass["sentences"]),
-            glass_swaps=_swap_table(glass["swaps"]),
+            glass_sentences=_bullets([*glass["sentences"], *_warnings(glass)]),
+            map_items=parts["glass_maps"]["items"],
+            map_sentences=_bullets(parts["glass_maps"]["sentences"]),
+            glass_swaps=_swap_table(parts["glass_maps"]["swaps"]),
             moose_items=moose["items"],
             moose_sentences=_bullets(moose["sentences"]),
+            scared_pictures=parts["scared"]["pictures"],
+            scared_cells=scared["group"]["cells"],
             scared_items=scared["items"],
             scared_rows=_unit_table(scared["effects"]),
-            scared_sentences=" ".join(scared["sentences"]),
+            scared_sentences=_bullets([*scared["sentences"], *_warnings(parts["scared"])]),
             scared_prompting=_interval(scared["prompting"]),
-            before=_counts(parts["side_effects"]["before"]),
-            after=_counts(parts["side_effects"]["after"]),
-            group_rows=_group_table({**parts["moods"]["groups"], **parts["views"]["groups"]}),
-            group_warnings=_bullets(
-                [
-                    warning["text"]
-                    for part in ("moods", "views")
-                    for warning in parts[part]["warnings"]
-                ]
-            ),
+            scared_changes=_changes(scared["effects"][0]),
+            group_pictures=parts["moods"]["pictures"],
+            group_rows=_group_table(groups),
+            group_statuses=_statuses(groups),
+            group_warnings=_bullets(_warnings(parts["moods"], parts["views"])),
         )
     )
 
 
 def _unit_table(effects: list[dict[str, Any]]) -> str:
-    head = "| unit | detects | addition | ablation | patching | shuffled | preservation, at worst |"
-    return "\n".join([head, "|---|---|---|---|---|---|---|", *map(_unit_row, effects)])
+    head = "| unit | detects | addition | ablation | patching | baselines | side effects | status |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|---|", *map(_unit_row, effects)])
 
 
 def _unit_row(effect: dict[str, Any]) -> str:
-    baselines, patching = effect["baselines"], effect["patching"]
-    worst = min(effect["preservation"].items(), key=lambda pair: pair[1], default=("", 1.0))
-    shuffled = "" if baselines is None else f"{baselines['low']:.2f}–{baselines['high']:.2f}"
+    patching = effect["patching"]
     return (
         f"| `{effect['unit']}` | {effect['detects']:.3f} | {_interval(effect['addition'])} | "
-        f"{_interval(effect['ablation'])} | {'' if patching is None else _interval(patching)} | "
-        f"{shuffled} | {worst[0].removeprefix('lancet:')} {worst[1]:.2f} |"
+        f"{_interval(effect['ablation'])} | {'–' if patching is None else _interval(patching)} | "
+        f"{_baselines(effect)} | {_side_effects(effect)} | {effect['status']} |"
     )
+
+
+def _baselines(effect: dict[str, Any]) -> str:
+    """The range of the baselines' effects and q; a dash where there was no effect to compare."""
+    baselines = effect["baselines"]
+    if baselines is None:
+        return "–"
+    return f"{baselines['low']:.2f} to {baselines['high']:.2f}, q {effect['q']:.2g}"
+
+
+def _side_effects(effect: dict[str, Any]) -> str:
+    """Whether all are within the bound; the class that may have changed most, by its limit."""
+    side_effects = effect["side_effects"]
+    largest = max(side_effects["changes"], key=lambda change: change["limit"])
+    verdict = {True: "within the bound", False: "beyond the bound", None: "undecided"}
+    return f"{verdict[effect['within_bound']]}; {_change(largest)}"
+
+
+def _change(change: dict[str, Any]) -> str:
+    name = f"{change['classifier'].removeprefix('lancet:')} {change['label']}"
+    return f"{name} {change['change']:+.2f} ({change['low']:+.2f} to {change['high']:+.2f})"
+
+
+def _changes(effect: dict[str, Any]) -> str:
+    """What is certain to change with the label, or that nothing is."""
+    changes = effect["together_with"]
+    return ", ".join(change.removeprefix("lancet:") for change in changes) or "nothing"
 
 
 def _group_table(groups: dict[str, Any]) -> str:
     lines = [
-        "| class | cells | detects | q | addition | shuffled | ablation | controls |",
-        "|---|---|---|---|---|---|---|---|",
+        "| class | cells | detects | interval | q | addition | baselines | ablation "
+        "| side effects | status |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, result in groups.items():
         effect, group = result["effects"][0], result["group"]
-        q = next(unit["q"] for unit in group["units"] if unit["unit"] == effect["unit"])
-        baselines = effect["baselines"]
+        unit = next(unit for unit in group["units"] if unit["unit"] == effect["unit"])
         lines.append(
-            f"| {name} | {group['cells']} | {effect['detects']:.3f} | {q:.1e} | "
-            f"{_interval(effect['addition'])} | {baselines['low']:.2f}–{baselines['high']:.2f} | "
-            f"{_interval(effect['ablation'])} | {'yes' if effect['controls'] else 'no'} |"
+            f"| {name} | {group['cells']} | {unit['auroc']:.3f}, {unit['status']} "
+            f"| {unit['low']:.3f}–{unit['high']:.3f} | {unit['q']:.1e} "
+            f"| {_interval(effect['addition'])} | {_baselines(effect)} "
+            f"| {_interval(effect['ablation'])} | {_side_effects(effect)} | {effect['status']} |"
         )
     return "\n".join(lines)
+
+
+def _statuses(groups: dict[str, Any]) -> str:
+    """How many classes have each status."""
+    by_status: dict[str, list[str]] = {}
+    for name, result in groups.items():
+        by_status.setdefault(result["effects"][0]["status"], []).append(name)
+    return "; ".join(
+        f"{status} for {len(names)} of {len(groups)} ({', '.join(names)})"
+        for status, names in sorted(by_status.items(), key=lambda pair: -len(pair[1]))
+    )
 
 
 def _swap_table(swaps: list[dict[str, Any]]) -> str:
@@ -259,9 +348,9 @@ def _swap_table(swaps: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _counts(counts: dict[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda pair: -pair[1])
-    return ", ".join(f"{name} {count}" for name, count in ordered)
+def _warnings(*results: dict[str, Any]) -> list[str]:
+    """What limits the evidence, each once."""
+    return list(dict.fromkeys(w["text"] for result in results for w in result["warnings"]))
 
 
 def _bullets(sentences: list[str]) -> str:
@@ -269,7 +358,7 @@ def _bullets(sentences: list[str]) -> str:
 
 
 def _interval(effect: dict[str, float]) -> str:
-    return f"{effect['effect']:.2f} ({effect['low']:.2f}–{effect['high']:.2f})"
+    return f"{effect['effect']:.2f} ({effect['low']:.2f} to {effect['high']:.2f})"
 
 
 if __name__ == "__main__":

@@ -82,28 +82,15 @@ def split(model: Any, prompt: str, removal: Any, progress: Progress) -> dict[str
 
 def findings(model: Any, progress: Progress) -> Iterator[Path]:
     """Folders of what `find` finds for "goth" and for "hermione granger"."""
-    from clerestory.contrasts import find
-    from clerestory.recordings import record
-
-    goth = measure_concepts.concepts()["goth"]
-    del goth["template"]
-    sites = measure_concepts.sites()
-    for name, how in zip(FINDINGS, (goth, HERMIONE), strict=True):
-        folder = FOUND / f"found-{model.revision[:12]}" / name
-        if not folder.exists():
-            if name == "goth":
-                recording = measure_concepts.record_template(model, name, progress)
-            else:
-                recording = record(
-                    model,
-                    DOCS / "knowledge" / f"{name}.toml",
-                    sites=sites,
-                    out=FOUND / f"{name}-{model.revision[:12]}",
-                    pictures=False,
-                    progress=lambda _, done, of: progress("recording hermione", done, of),
-                )
-            find(recording, **how).save(folder)
-        yield folder
+    measure_concepts.find_concept(model, "goth", progress)
+    yield measure_concepts.found_folder(model, "goth")
+    prompts = measure_concepts.compared_prompts(DOCS / "knowledge" / "hermione.toml", [HERMIONE])
+    recording = measure_concepts.record_compared(
+        model, prompts, FOUND / f"hermione-{model.revision[:12]}", progress, drawn=False
+    )
+    folder = FOUND / f"found-{model.revision[:12]}" / "hermione"
+    measure_concepts.find_once(recording, HERMIONE, folder, progress)
+    yield folder
 
 
 def suppressed(model: Any, progress: Progress) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What searches find on Lancet, `docs/explanation/what-searches-find.md`.
 
-python tools/measure_searches.py [fifty|glass|scared]      # all by default; about an hour
+python tools/measure_searches.py [fifty|glass|scared]      # all by default; hours on one core
 
-Each part keeps its figures in docs/searches/PART.json. `generate.py` writes the page from them.
+Each part writes its figures to results/searches/PART.json. `generate_docs.py` writes the page from
+them.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ NEURONS, BUDGET = 50, 300
 DIRECTION = "prior/embedding[difference]"
 RANDOM_PROMPTS = {"inside": 80_000, "drawn": 500}
 """Too few beside a search through pictures, whose pool would take hours: it is undecided."""
-CONTENTS, SEEDS, DRAWN = 24, range(2), 1_000
+ITEMS, SEEDS, DRAWN = 24, range(2), 1_000
+"""Items of the comparison, the seeds that all of them share, and pictures that a search draws."""
 NO_GLASS = ["stain", "glass", "window"]
+NOTE = (
+    "> **Measured with earlier tests.** They compared searches with one random search, and took the\n"
+    "> seeds at hand for all there are ([what counts as evidence](evidence.md)). The figures wait to\n"
+    "> be measured again.\n\n"
+)
 
 
-def fifty(model: Any, tell: Tell) -> dict[str, Any]:
+def fifty(model: Any, progress: Tell) -> dict[str, Any]:
     """Fifty random neurons of the text encoder: which searches exceed a random search?"""
     import numpy as np
 
@@ -40,105 +47,110 @@ def fifty(model: Any, tell: Tell) -> dict[str, Any]:
         for _ in range(NEURONS)
     ]
     results: dict[str, list[Any]] = {name: [] for name in ("random", *INFORMED)}
-    for turn, aim in enumerate(units):
-        for name, every in results.items():
-            options = {"search": name, "budget": BUDGET, "seed": turn, "best": 1}
-            every.append(
-                maximize(model, aim, **options, random_prompts=100, pictures=False, progress=False)
-            )
-        tell("neurons", turn + 1, NEURONS)
+    for number, objective in enumerate(units):
+        for name, by_unit in results.items():
+            options = {"search": name, "budget": BUDGET, "seed": number, "best": 1}
+            options |= {"random_prompts": 100, "pictures": False, "progress": False}
+            by_unit.append(maximize(model, objective, **options))
+        progress("neurons", number + 1, NEURONS)
     # `maximize_units` for each search would score the same pool five times.
-    scorers = [Scorer(model, aim, batch=256) for aim in units]
+    scorers = [Scorer(model, objective, batch=256) for objective in units]
     prompts, complete = draw_pool(prompt_space(model), POOL_RATIO * BUDGET)
     for start in range(0, len(prompts), 256):
         score_together(scorers, prompts[start : start + 256])
-        tell("random prompts", start, len(prompts))
+        progress("random prompts", start, len(prompts))
     pools = [PoolScores(scorer(prompts), complete) for scorer in scorers]
     found, p = {}, {}
-    for name, every in results.items():
-        compared = [one.with_pool(pool) for one, pool in zip(every, pools, strict=True)]
-        p[name] = [one.p for one in compared]
-        found[name] = sum(one.status == "found" for one in adjust_for_units(compared))
-    ends = {name: [float(one.best[0].score) for one in every] for name, every in results.items()}
+    for name, by_unit in results.items():
+        compared = [each.with_pool(pool) for each, pool in zip(by_unit, pools, strict=True)]
+        p[name] = [each.p for each in compared]
+        found[name] = sum(each.status == "found" for each in adjust_for_units(compared))
+    scores = {
+        name: [float(each.best[0].score) for each in by_unit] for name, by_unit in results.items()
+    }
     better = {
-        name: int(np.sum(np.array(ends[name]) > np.array(ends["random"]))) for name in INFORMED
+        name: int(np.sum(np.array(scores[name]) > np.array(scores["random"]))) for name in INFORMED
     }
     silent = sum(bool(pool.percentile(np.median(pool.scores)) < 1) for pool in pools)
     return {
         "neurons": NEURONS, "budget": BUDGET, "pool": len(prompts), "found": found,
-        "better": better, "flat": silent, "p": p, "ends": ends,
+        "better": better, "flat": silent, "p": p, "scores": scores,
     }  # fmt: skip
 
 
-def glass(model: Any, tell: Tell) -> dict[str, Any]:
+def glass(model: Any, progress: Tell) -> dict[str, Any]:
     """Stained glass without its words."""
     return concept(
-        model, tell, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {item}"
+        model, progress, "stained glass", "lancet:style", NO_GLASS, "a stained glass of {item}"
     )
 
 
-def scared(model: Any, tell: Tell) -> dict[str, Any]:
+def scared(model: Any, progress: Tell) -> dict[str, Any]:
     """Scared without a word of any mood."""
     from lancet.world.table import World
 
     moods = World.load().moods
     banned = [word for name, level in moods.items() for word in (name, *level.words)]
-    return concept(model, tell, "scared", "lancet:mood", banned, "{item}, scared")
+    return concept(model, progress, "scared", "lancet:mood", banned, "{item}, scared")
 
 
 def concept(
-    model: Any, tell: Tell, name: str, judge: str, banned: list[str], said: str
+    model: Any, progress: Tell, label: str, classifier: str, banned: list[str], template: str
 ) -> dict[str, Any]:
-    """Both objectives, and whether what they find beats the words."""
+    """Both objectives, and whether what they find draws the label more often than the words."""
     from clerestory.classifiers import load_classifier
     from clerestory.evaluation import direction as direction_objective
-    from clerestory.evaluation import label
+    from clerestory.evaluation import label as label_objective
     from clerestory.maximization import maximize
     from clerestory.maximization.compare import compare
     from clerestory.maximization.searches.metropolis import Metropolis
     from clerestory.reporting.pictures import save
 
     ban = list(dict.fromkeys(banned))
-    way = direction_objective("prior/embedding", direction(model, name, tell), name=DIRECTION)
-    told: dict[str, Any] = {"banned": ban, "searches": {}}
-    for kind, aim, budget in (("inside", way, 4 * DRAWN), ("drawn", label(judge, name), DRAWN)):
+    inside = direction_objective(
+        "prior/embedding", direction(model, label, progress), name=DIRECTION
+    )
+    figures: dict[str, Any] = {"banned": ban, "searches": {}}
+    drawn = label_objective(classifier, label)
+    for kind, objective, budget in (("inside", inside, 4 * DRAWN), ("drawn", drawn, DRAWN)):
         found = maximize(
             model,
-            aim,
+            objective,
             search=Metropolis(coldest=0.05, hottest=0.5),
             words=(1, 3),
             ban=ban,
             budget=budget,
             random_prompts=RANDOM_PROMPTS[kind],
-            progress=lambda _, done, of, kind=kind: tell(f"{name}, {kind}", done, of),
+            progress=lambda _, completed, total, kind=kind: progress(
+                f"{label}, {kind}", completed, total
+            ),
         )
-        told["searches"][kind] = found.to_dict()
-    words = [one["words"] for kind in told["searches"].values() for one in kind["best"][:3]]
-    items = model.profile.items(CONTENTS, judge)
+        figures["searches"][kind] = found.to_dict()
+    words = [each["words"] for kind in figures["searches"].values() for each in kind["best"][:3]]
     compared = compare(
         model,
         words,
-        f"{judge}={name}",
-        said,
-        items=items,
-        count=CONTENTS,
+        f"{classifier}={label}",
+        template,
+        items=model.profile.items(ITEMS, classifier),
+        count=ITEMS,
         best=len(words),
         seeds=SEEDS,
-        progress=tell,
+        progress=progress,
     )
-    predict = load_classifier(judge)
+    predict = load_classifier(classifier)
     alone = model.run(words, 7).pictures
-    told["alone"] = [predict.classes[at] for at in predict(alone).argmax(1)]
-    told["comparison"] = compared.to_dict()["conditions"]
-    save(compared.sheet(), PICTURES / f"compare-{name.replace(' ', '-')}.png")
-    return told
+    figures["alone"] = [predict.classes[at] for at in predict(alone).argmax(1)]
+    figures["comparison"] = compared.to_dict()["conditions"]
+    save(compared.sheet(), PICTURES / f"compare-{label.replace(' ', '-')}.png")
+    return figures
 
 
-def direction(model: Any, name: str, tell: Tell) -> Any:
+def direction(model: Any, name: str, progress: Tell) -> Any:
     """The concept's direction between prior and denoiser, as `measure_concepts.py` finds it."""
     import measure_concepts
 
-    return measure_concepts.find_concept(model, name, tell).direction(DIRECTION)
+    return measure_concepts.find_concept(model, name, progress).direction(DIRECTION)
 
 
 PARTS: dict[str, Part] = {
@@ -149,11 +161,11 @@ PARTS: dict[str, Part] = {
 
 
 def page() -> str:
-    """The page, from what was kept."""
-    kept = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
-    fifty, glass, scared = kept["fifty"], kept["glass"], kept["scared"]
+    """The page, from the figures."""
+    parts = {name: json.loads((FIGURES / f"{name}.json").read_text()) for name in PARTS}
+    fifty, glass, scared = parts["fifty"], parts["glass"], parts["scared"]
     inside, drawn = glass["searches"]["inside"], glass["searches"]["drawn"]
-    hats = {
+    r_hats = {
         f"{name}, {kind}": f"{search['diagnostics']['r_hat']:.2f}"
         for name, part in (("stained glass", glass), ("scared", scared))
         for kind, search in part["searches"].items()
@@ -162,6 +174,7 @@ def page() -> str:
         (DOCS / "searches" / "page.md.in")
         .read_text()
         .format(
+            note="" if "found" in fifty else NOTE,
             revision=fifty["revision"],
             budget=fifty["budget"],
             fifty_rows="\n".join(
@@ -178,10 +191,10 @@ def page() -> str:
             glass_rows=_compared(glass),
             glass_reach=f"{inside['best'][0]['score']:.1f}",
             glass_null="{mean:.1f} ± {sd:.1f}".format(**_pool(inside)),
-            contents=CONTENTS,
+            items=ITEMS,
             scared_found=_found(scared),
             scared_rows=_compared(scared),
-            r_hats=", ".join(f"{name} {hat}" for name, hat in hats.items()),
+            r_hats=", ".join(f"{name} {r_hat}" for name, r_hat in r_hats.items()),
         )
     )
 
@@ -219,9 +232,9 @@ def _found(part: dict[str, Any]) -> str:
     lines = ["| search | prompt | score | z | above random |", "|---|---|---|---|---|"]
     for kind, search in part["searches"].items():
         lines += [
-            f"| {kind} | {one['prompt']} | {one['score']:.2f} | {one['z']:.1f} | "
-            f"{one['percentile']:.0f}% |"
-            for one in search["best"][:5]
+            f"| {kind} | {found['prompt']} | {found['score']:.2f} | {found['z']:.1f} | "
+            f"{found['percentile']:.0f}% |"
+            for found in search["best"][:5]
         ]
     return "\n".join(lines)
 

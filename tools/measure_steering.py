@@ -1,10 +1,9 @@
 """What steered models do on Lancet, `docs/explanation/what-steering-does.md`.
 
-python tools/measure_steering.py [PART …]    # all parts by default: about two hours
+python tools/measure_steering.py [PART …]    # all parts by default: several hours on one core
 
-Each part keeps its figures in results/steering/PART.json. `steering_page.py` writes the page from
-them.
-Directions come of pairs of prompts; contents that report serve for nothing else.
+Each part writes its figures to results/steering/PART.json; `steering_page.py` writes the page from
+them. Items that evaluate are used for nothing else.
 """
 
 from __future__ import annotations
@@ -20,28 +19,29 @@ from paths import BUILD, PICTURES, RESULTS
 
 FIGURES, BUILT = RESULTS / "steering", BUILD / "steering"
 FOUND, TUNED, FEW, MANY = 50, 24, 32, 500
-"""Contents that find a direction, that tune its strength, and that report."""
+"""Items that find a direction, that select its strength, and that evaluate."""
 QUICK = 16
-"""Contents that tune in the loop over all concepts."""
-SEEDS = range(2)
+"""Items that select in the loop over all styles and moods."""
+SEEDS_PER_ITEM = 2
+EVALUATION_SEED = 1
+"""Number of the seeds of evaluation items, as `steer` has it."""
 SLIDER = 500
 GLASS, WINDOW = "stained glass", ("lancet:window", "present")
 
 
 def glass(model: Any, progress: Tell) -> dict[str, Any]:
-    """Stained glass on 500 contents, beside everything that it is to be held to."""
+    """Stained glass on 500 items, beside everything that it is compared with."""
     from clerestory.steering import bake
 
-    contents = of("style", FOUND + TUNED + MANY)
+    items = of("style", FOUND + TUNED + MANY)
     searched = json.loads((RESULTS / "searches" / "glass.json").read_text())["searches"]["inside"]
     result = built(
         model,
         "style",
         GLASS,
-        contents,
+        items,
         progress,
         hard_negative="=".join(WINDOW),
-        baselines=20,
         search=[searched["best"][0]["words"]],
         slider=SLIDER,
     )
@@ -54,7 +54,7 @@ def glass(model: Any, progress: Tell) -> dict[str, Any]:
 
 
 def alarms(model: Any, progress: Tell) -> dict[str, Any]:
-    """How often set b sees a window in true renders in the style that have none."""
+    """How often a window is predicted in true renders in the style that have none."""
     from clerestory.classifiers import load_classifier
     from clerestory.evaluation import Design, rate_of
     from lancet.world.render import render
@@ -62,12 +62,12 @@ def alarms(model: Any, progress: Tell) -> dict[str, Any]:
     from lancet.world.table import World
 
     world = World.load()
-    every = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
-    scenes = [scene for scene in every if scene.place != "stained glass window"][:MANY]
+    candidates = (scene_where(world, 50_000_000 + n, {"style": GLASS}) for n in range(4 * MANY))
+    scenes = [scene for scene in candidates if scene.place != "stained glass window"][:MANY]
     pictures = render(world, BUILD / "art", scenes, processes=1)
     classifier = load_classifier(WINDOW[0])
-    seen = classifier(pictures).argmax(1) == classifier.classes.index(WINDOW[1])
-    return vars(rate_of(seen, Design.crossed([str(scene) for scene in scenes])))
+    predicted = classifier(pictures).argmax(1) == classifier.classes.index(WINDOW[1])
+    return vars(rate_of(predicted, Design.for_items([str(scene) for scene in scenes])))
 
 
 def moose(model: Any, progress: Tell) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def moose(model: Any, progress: Tell) -> dict[str, Any]:
 
     steered = SteeredModel.load(BUILT / "glass", model)
     unseen = of("style", 6000)[FOUND + TUNED + MANY :]
-    contents = [text for text in unseen if {"moose", "elk"} & set(text.split())][:40]
+    items = [text for text in unseen if {"moose", "elk"} & set(text.split())][:40]
     conditions = [
         Condition("unedited"),
         Condition("words", words("style", GLASS)),
@@ -87,14 +87,14 @@ def moose(model: Any, progress: Tell) -> dict[str, Any]:
     outcomes = compare_conditions(
         Evaluator(model, progress=progress),
         conditions,
-        Design.crossed(contents, SEEDS),
+        Design.for_items(items, SEEDS_PER_ITEM, EVALUATION_SEED),
         Panel.load("lancet:style", GLASS, hard_negative=WINDOW),
         frechet_to="words",
     )
     rows = [picture for outcome in outcomes for picture in outcome.pictures[:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-moose.png")
     return {
-        "items": len(contents),
+        "items": len(items),
         "conditions": [outcome.to_dict() for outcome in outcomes],
     }
 
@@ -104,38 +104,50 @@ def removal(model: Any, progress: Tell) -> dict[str, Any]:
     from clerestory.classifiers import load_classifier
     from clerestory.reporting.pictures import grid, save
 
-    contents = of("style", FOUND + TUNED + MANY // 2)
-    result = built(model, "style", GLASS, contents, progress, remove=True)
+    items = of("style", FOUND + TUNED + MANY // 2)
+    result = built(model, "style", GLASS, items, progress, remove=True)
     rows = [picture for name in ("unedited", "edited") for picture in result.pictures[name][:8, 0]]
     save(grid(rows, columns=8), PICTURES / "steered-removal.png")
     classifier, subject = load_classifier("lancet:style"), load_classifier("lancet:subject")
-    few = subject_contents(subject.classes)[:FEW]
+    few = subject_items(subject.classes)[:FEW]
     figures: dict[str, Any] = {"calibration": result.steered.calibration}
     figures |= retained(model, result.steered.edits, classifier, subject, few, progress)
-    figures["ua"] = 1 - result.calibration.target_rate
     return figures
 
 
 def retained(
-    model: Any, edits: Any, classifier: Any, subject: Any, few: list[str], progress: Tell
-) -> dict[str, float]:
-    """IRA: the other styles are still drawn; CRA: the subjects are. Without the edits beside."""
+    model: Any, edits: Any, classifier: Any, subject: Any, items: list[str], progress: Tell
+) -> dict[str, Any]:
+    """IRA: the other styles are still drawn; CRA: the subjects are. Without the edits beside.
+
+    Rates have intervals over items, each of which is drawn in every other style.
+    """
+    import numpy as np
+
+    from clerestory.evaluation import Design, rate_of
+    from clerestory.models.core.seeds import item_seeds
+
     others = [style for style in classifier.classes if style not in (GLASS, "plain")]
-    names = dict(subject_contents_by_name(subject.classes))
-    right: dict[str, list[float]] = {name: [] for name in ("ira", "cra", "ira_base", "cra_base")}
-    for turn, style in enumerate(others):
-        said = words("style", style)
-        prompts = [said.replace("{item}", text) for text in few]
-        runs = model.sweep(prompts, 5, [[], edits])
+    names = dict(subject_items_by_name(subject.classes))
+    design = Design.for_items(items, templates=[words("style", style) for style in others])
+    seeds = [item_seeds(item, 1)[0] for item in items]
+    hits: dict[str, list[Any]] = {name: [] for name in ("ira", "cra", "ira_base", "cra_base")}
+    for completed, style in enumerate(others, 1):
+        prompts = [words("style", style).replace("{item}", item) for item in items]
+        runs = model.sweep(prompts, seeds, [[], edits], paired=True, progress=False)
         for end, run in zip(("_base", ""), runs, strict=True):
-            seen = [classifier.classes[at] for at in classifier(run.pictures).argmax(1)]
-            things = [subject.classes[at] for at in subject(run.pictures).argmax(1)]
-            right[f"ira{end}"] += [float(one == style) for one in seen]
-            right[f"cra{end}"] += [
-                float(one == names[text]) for one, text in zip(things, few, strict=True)
-            ]
-        progress("other styles", turn + 1, len(others))
-    return {name: sum(hits) / len(hits) for name, hits in right.items()}
+            styles = classifier(run.pictures).argmax(1)
+            subjects = [subject.classes[at] for at in subject(run.pictures).argmax(1)]
+            hits[f"ira{end}"].append(styles == classifier.classes.index(style))
+            hits[f"cra{end}"].append(
+                np.array(subjects) == np.array([names[item] for item in items])
+            )
+        progress("other styles", completed, len(others))
+    # Cells of a design are item by item, and of each template by template.
+    return {
+        name: vars(rate_of(np.stack(each, axis=1).reshape(-1), design))
+        for name, each in hits.items()
+    }
 
 
 def styles(model: Any, progress: Tell) -> dict[str, Any]:
@@ -149,13 +161,13 @@ def moods(model: Any, progress: Tell) -> dict[str, Any]:
 
 
 def every(model: Any, factor: str, progress: Tell) -> dict[str, Any]:
-    """Each level of a factor, with the same contents and settings."""
+    """Each level of a factor, with the same items and settings."""
     from lancet.world.table import World
 
-    contents = of(factor, FOUND + QUICK + FEW)
+    items = of(factor, FOUND + QUICK + FEW)
     calibrations = {}
     for level in getattr(World.load(), f"{factor}s"):
-        result = built(model, factor, level, contents, progress, tuned=QUICK, baselines=0)
+        result = built(model, factor, level, items, progress, tuned=QUICK, baselines=0)
         calibrations[level] = result.steered.calibration
     return {"levels": calibrations}
 
@@ -164,7 +176,7 @@ def built(
     model: Any,
     factor: str,
     level: str,
-    contents: tuple[str, ...],
+    items: tuple[str, ...],
     progress: Tell,
     *,
     tuned: int = TUNED,
@@ -175,23 +187,21 @@ def built(
 
     return steer(
         model,
-        find_style(model, factor, level, contents[:FOUND], progress),
+        find_style(model, factor, level, items[:FOUND], progress),
         f"lancet:{factor}={level}",
         words(factor, level),
-        items=contents[FOUND:],
+        items=items[FOUND:],
         selection_items=tuned,
-        evaluation_items=len(contents) - FOUND - tuned,
-        seeds=SEEDS,
+        evaluation_items=len(items) - FOUND - tuned,
+        seeds_per_item=SEEDS_PER_ITEM,
         sites=[model.conditioning_site],
         progress=progress,
         **options,
     )
 
 
-def find_style(
-    model: Any, factor: str, level: str, contents: tuple[str, ...], progress: Tell
-) -> Any:
-    """The direction between prior and denoiser, of contents with the words and without."""
+def find_style(model: Any, factor: str, level: str, items: tuple[str, ...], progress: Tell) -> Any:
+    """The direction at the conditioning site, of items with the words and without."""
     import pandas as pd
 
     from clerestory.contrasts import find
@@ -200,45 +210,46 @@ def find_style(
 
     levels = [None, *(name for name in getattr(World.load(), f"{factor}s"))]
     rows = [
-        {"prompt": pattern.replace("{x}", text), "item": text, "said": str(one), "phrase": place}
-        for one in levels
-        for place, pattern in enumerate(said(factor, one))
-        for text in contents
+        {"prompt": phrase.replace("{x}", item), "item": item, "level": str(each), "phrase": phrase}
+        for each in levels
+        for phrase in phrases(factor, each)
+        for item in items
     ]
     recording = record(
         model,
         pd.DataFrame(rows),
+        seeds_per_item=1,
         sites=[model.conditioning_site],
         pictures=False,
         out=BUILT / f"{factor}-{model.revision[:12]}",
-        progress=lambda _, done, of: progress(f"recording {factor}", done, of),
+        progress=lambda _, completed, total: progress(f"recording {factor}", completed, total),
     )
-    negative = "said == 'None'" if level != "plain" else "said != 'None' and said != 'plain'"
-    return find(recording, positive=f"said == '{level}'", negative=negative, match="item")
+    negative = "level == 'None'" if level != "plain" else "level not in ['None', 'plain']"
+    return find(recording, positive=f"level == '{level}'", negative=negative, match="item")
 
 
-def said(factor: str, level: str | None) -> list[str]:
-    """Six ways to say a level of what is in place of `{x}`, or to say nothing of it."""
+def phrases(factor: str, level: str | None) -> list[str]:
+    """Twelve phrases of a level, with `{x}` for the item, or of no level."""
     from lancet.world.table import World
 
-    plain = World.load().styles["plain"].words
-    if level is None or (factor == "style" and level == "plain"):
-        return ["{x}", *plain[:5]] if level is None else list(plain[:6])
-    own = World.load().factor(factor)[level].words  # type: ignore[union-attr]
+    world = World.load()
+    if level is None:
+        names = ("a picture", "a drawing", "an illustration")
+        return ["{x}", *world.styles["plain"].words, *(f"{{x}}, {name}" for name in names)]
+    own = list(world.factor(factor)[level].words)  # type: ignore[union-attr]
     if "{x}" in own[0]:
-        return list(own[:6])
-    return [f"{word} {{x}}" for word in own[:4]] + [
-        f"a picture of {word} {{x}}" for word in own[:2]
-    ]
+        return [*own, *(f"{phrase}, a picture" for phrase in own)][:12]
+    frames = ("{word} {{x}}", "a picture of {word} {{x}}", "a drawing of {word} {{x}}")
+    return [frame.format(word=word) for frame in frames for word in own]
 
 
 def words(factor: str, level: str) -> str:
     """The plain way to say it, as a template of `{item}`."""
-    return said(factor, level)[0].replace("{x}", "{item}")
+    return phrases(factor, level)[0].replace("{x}", "{item}")
 
 
 def of(factor: str, count: int) -> tuple[str, ...]:
-    """Contents that say nothing of it, nor of the style; of people without the article.
+    """Items that name no level of it, nor a style; of people without the article.
 
     So a mood's word can stand where captions have it: "scared" before "woman at sea".
     """
@@ -251,17 +262,17 @@ def of(factor: str, count: int) -> tuple[str, ...]:
     return tuple(text for text in nouns if not text.startswith("somebody"))[:count]
 
 
-def subject_contents_by_name(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Plain contents of one subject each, with its name."""
+def subject_items_by_name(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Items of one subject each, with its name."""
     from lancet.world.table import World
 
-    phrases = World.load().phrases
-    return [(phrases[name][0], name) for name in names if name in phrases]
+    known = World.load().phrases
+    return [(known[name][0], name) for name in names if name in known]
 
 
-def subject_contents(names: tuple[str, ...]) -> list[str]:
+def subject_items(names: tuple[str, ...]) -> list[str]:
     """The same without the names, every third."""
-    return [text for text, _ in subject_contents_by_name(names)][::3]
+    return [text for text, _ in subject_items_by_name(names)][::3]
 
 
 def fresh(folder: Path) -> Path:
