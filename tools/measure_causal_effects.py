@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from measurements import Tell, measured
+from measurements import Tell, measured, small
 from paths import BUILD, DOCS, PICTURES, RESULTS
 
 FIGURES, RECORDINGS = RESULTS / "causes", BUILD / "causes"
@@ -30,6 +30,7 @@ CELLS = {"people": (256, 8), "anything": (448, 16)}
 PAIRS = 96
 """Pictures with each edit: items by seeds; as many as side effects of 0.2 take."""
 MAP_ITEMS = 12
+"""Items that `trace` draws each range with."""
 PLACES = [
     "",
     " in a meadow",
@@ -70,7 +71,8 @@ def glass_maps(model: Any, progress: Tell) -> dict[str, Any]:
     from clerestory.causal.trials import matched_prompts
 
     findings = _glass_findings(model, progress)
-    pairs = matched_prompts(findings, model, "evaluation", MAP_ITEMS)
+    # More than are drawn: text can be patched only in pairs with as many tokens.
+    pairs = matched_prompts(findings, model, "evaluation", 2 * MAP_ITEMS)
     result = trace(
         model,
         list(pairs["positive"]),
@@ -240,12 +242,12 @@ def page() -> str:
         .format(
             revision=glass["revision"],
             glass_items=glass["items"],
-            glass_seeds=PAIRS // glass["items"],
+            glass_seeds=glass["provenance"]["options"]["seeds_per_item"],
             glass_rate=f"{glass['negative_rate']:.0%}",
             glass_prompting=_interval(glass["prompting"]),
             glass_rows=_unit_table(glass["effects"]),
             glass_sentences=_bullets([*glass["sentences"], *_warnings(glass)]),
-            map_items=parts["glass_maps"]["items"],
+            map_items=MAP_ITEMS,
             map_sentences=_bullets(parts["glass_maps"]["sentences"]),
             glass_swaps=_swap_table(parts["glass_maps"]["swaps"]),
             moose_items=moose["items"],
@@ -254,7 +256,7 @@ def page() -> str:
             scared_cells=scared["group"]["cells"],
             scared_items=scared["items"],
             scared_rows=_unit_table(scared["effects"]),
-            scared_sentences=_bullets([*scared["sentences"], *_warnings(parts["scared"])]),
+            scared_sentences=_bullets([*scared["sentences"], *_warnings(scared)]),
             scared_prompting=_interval(scared["prompting"]),
             scared_changes=_changes(scared["effects"][0]),
             group_pictures=parts["moods"]["pictures"],
@@ -296,29 +298,33 @@ def _side_effects(effect: dict[str, Any]) -> str:
 
 
 def _change(change: dict[str, Any]) -> str:
-    name = f"{change['classifier'].removeprefix('lancet:')} {change['label']}"
+    name = _factor(f"{change['classifier']} {change['label']}")
     return f"{name} {change['change']:+.2f} ({change['low']:+.2f} to {change['high']:+.2f})"
 
 
 def _changes(effect: dict[str, Any]) -> str:
     """What is certain to change with the label, or that nothing is."""
-    changes = effect["together_with"]
-    return ", ".join(change.removeprefix("lancet:") for change in changes) or "nothing"
+    return ", ".join(map(_factor, effect["together_with"])) or "nothing"
+
+
+def _factor(name: str) -> str:
+    """The name of a classifier of Lancet, without what all of them have."""
+    return name.removeprefix("lancet:").replace(" (evaluation)", "")
 
 
 def _group_table(groups: dict[str, Any]) -> str:
     lines = [
-        "| class | cells | detects | interval | q | addition | baselines | ablation "
-        "| side effects | status |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| class | cells | detects | q | addition | baselines | ablation | side effects "
+        "| controls |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, result in groups.items():
         effect, group = result["effects"][0], result["group"]
         unit = next(unit for unit in group["units"] if unit["unit"] == effect["unit"])
         lines.append(
-            f"| {name} | {group['cells']} | {unit['auroc']:.3f}, {unit['status']} "
-            f"| {unit['low']:.3f}–{unit['high']:.3f} | {unit['q']:.1e} "
-            f"| {_interval(effect['addition'])} | {_baselines(effect)} "
+            f"| {name} | {group['cells']} "
+            f"| {unit['auroc']:.3f} ({unit['low']:.3f} to {unit['high']:.3f}), {unit['status']} "
+            f"| {small(unit['q'])} | {_interval(effect['addition'])} | {_baselines(effect)} "
             f"| {_interval(effect['ablation'])} | {_side_effects(effect)} | {effect['status']} |"
         )
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from measurements import small
 from paths import BUILD, DOCS, PICTURES, RESULTS
 
 QUERIES, FIGURES = DOCS / "concepts", RESULTS / "concepts" / "found.json"
@@ -230,7 +231,7 @@ def _rows(by_concept: Mapping[str, Any]) -> Iterator[str]:
                 f"| {unit['auroc']:.3f} | {unit['low']:.3f}–{unit['high']:.3f} "
                 f"| {unit['hard_negative_auroc']:.3f} "
                 f"| {unit['hard_negative_low']:.3f}–{unit['hard_negative_high']:.3f} "
-                f"| {unit['q']:.1e} |"
+                f"| {small(unit['q'])} |"
             )
 
 

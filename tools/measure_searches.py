@@ -25,9 +25,9 @@ ITEMS, SEEDS, DRAWN = 24, range(2), 1_000
 """Items of the comparison, the seeds that all of them share, and pictures that a search draws."""
 NO_GLASS = ["stain", "glass", "window"]
 NOTE = (
-    "> **Measured with earlier tests.** They compared searches with one random search, and took the\n"
-    "> seeds at hand for all there are ([what counts as evidence](evidence.md)). The figures wait to\n"
-    "> be measured again.\n\n"
+    "> **Measured with earlier tests.** They compared searches with one random search, and took "
+    "the\n> seeds at hand for all there are ([what counts as evidence](evidence.md)). The figures "
+    "wait\n> to be measured again.\n\n"
 )
 
 
