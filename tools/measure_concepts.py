@@ -149,7 +149,7 @@ def compared_prompts(path: Path, queries: Sequence[Mapping[str, Any]]) -> Any:
     table = table[table["item"].isin(names) & (first < PHRASES)].reset_index(drop=True)
     # As `contrast_samples` sees a recording of all of them: its halves depend on names alone.
     samples = table.assign(seed=0, bad="", done=True)
-    recording: Any = SimpleNamespace(samples=samples, rows=np.arange(len(table)))
+    recording: Any = SimpleNamespace(samples=samples, rows=np.arange(len(table)), sites=("prior",))
     no_labels = dict.fromkeys(("selection", "evaluation"), pd.DataFrame(index=table.index))
     compared: set[int] = set()
     for query in queries:
