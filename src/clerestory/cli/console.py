@@ -159,6 +159,8 @@ class _LogLines:
         elapsed = now - self._started[label]
         if completed == total:
             status(f"{label}: {total} in {elapsed:.0f} s")
+            # A later task of a study can report under the same label: its time is its own.
+            del self._started[label]
         # The first report may follow resumed work: the rate is of what was done since.
         elif now - self._logged[label] >= LOG_INTERVAL and completed > self._first[label]:
             self._logged[label] = now
