@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tomllib
 from dataclasses import asdict
+from importlib.resources import files
 from typing import Any
 
 from measurements import Tell, measured, small
@@ -22,11 +24,10 @@ FIGURES, RECORDINGS = RESULTS / "causes", BUILD / "causes"
 READ = ["text.*/mlp", "prior.*/mlp@9", "prior/embedding", "denoiser.*/out@4"]
 CONDITIONING = "prior/embedding"
 """Between prior and denoiser: all information of the prompt passes through it."""
-ITEM = ["who", "place"]
-"""What pictures have to be alike in to be compared; the colour of the light beside it."""
-CONTROL = [*ITEM, "colour:tint"]
-CELLS = {"people": (256, 8), "anything": (448, 16)}
-"""Pictures of a recording, and how many of one item in one sentence frame."""
+ITEMS = {"people": ["place", "beside"], "anything": ["who", "place"]}
+"""What pictures have to be alike in to be compared, beside the sentence frame and the tint."""
+CELLS = {"people": (96, 2, 4), "anything": (448, 16, 1)}
+"""Prompts of a recording, how many of one item in one sentence frame, and seeds of each."""
 PAIRS = 96
 """Pictures with each edit: items by seeds; as many as side effects of 0.2 take."""
 MAP_ITEMS = 12
@@ -149,7 +150,7 @@ def verify_groups(
     from clerestory.contrasts.group_page import page
 
     recording = record_prompts(model, progress, prompts)
-    groups = group(recording, classifier=classifier, control=CONTROL)
+    groups = group(recording, classifier=classifier, control=[*ITEMS[prompts], "colour:tint"])
     (RECORDINGS / f"{classifier.partition(':')[2]}-{prompts}.html").write_text(
         page(groups, recording)
     )
@@ -187,12 +188,17 @@ def record_prompts(model: Any, progress: Tell, prompts: str) -> Any:
     from clerestory.contrasts.samples import cell_prompts
     from clerestory.recordings import Template, record
 
-    count, per_cell = CELLS[prompts]
-    template = Template.read(DOCS / "causes" / f"{prompts}.toml")
+    count, per_cell, seeds_per_item = CELLS[prompts]
+    if prompts == "people":
+        # Those of the mood study: things beside which people look scared in some pictures only.
+        study = tomllib.loads((files("lancet.studies") / "mood.toml").read_text())
+        template = Template.model_validate(study["record"]["people"]["prompts"])
+    else:
+        template = Template.read(DOCS / "causes" / f"{prompts}.toml")
     return record(
         model,
-        cell_prompts(template.table(), ITEM, count, per_cell),
-        seeds_per_item=1,
+        cell_prompts(template.table(), ITEMS[prompts], count, per_cell),
+        seeds_per_item=seeds_per_item,
         sites=READ,
         out=RECORDINGS / f"{prompts}-{model.revision[:12]}",
         progress=lambda _, completed, total: progress(f"recording {prompts}", completed, total),
