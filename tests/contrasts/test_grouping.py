@@ -96,6 +96,11 @@ def test_a_confound_is_found_and_warned_of_until_it_is_controlled(
     assert unit_of(after, "light", f"{TEXT}[0]").auroc == 1.0
 
 
+def test_findings_name_the_weights_that_were_recorded(recording: Recording, groups: Groups) -> None:
+    model = recording.manifest["plan"]["model"]
+    assert groups.findings("light").provenance.digest == model["weights"]
+
+
 def test_a_group_is_handed_to_verify(groups: Groups, tmp_path: Path) -> None:
     groups.findings("light").save(tmp_path / "f")
     loaded = Findings.load(tmp_path / "f")

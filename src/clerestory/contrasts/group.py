@@ -118,7 +118,7 @@ def group(
     }
     model = recording.manifest["plan"]["model"]
     # One provenance for all groups: each group's findings can be saved alone.
-    origin = provenance(model["name"], model["revision"], **options)
+    origin = provenance(model["name"], model["weights"], **options)
     contrasts = count_contrasts(recording, ["group", classifier, *controlled, picture_filter])
     groups = {}
     with progress_bars(progress) as report:
