@@ -29,9 +29,9 @@ from clerestory.contrasts.findings import (
     UnitKind,
     unit_address,
 )
+from clerestory.contrasts.limitations import limitations
 from clerestory.contrasts.samples import ContrastSamples
 from clerestory.errors import EvidenceError
-from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance
 from clerestory.stats import benjamini_hochberg
@@ -44,9 +44,6 @@ MAX_PICKS = 50
 """Units that are tested: the more, the stricter the correction for testing them all."""
 LEVEL = 0.05
 """q up to which a pick is found."""
-FEWEST_TEMPLATES, FEWEST_ITEMS = 4, 12
-"""Levels of the evaluation half below which a claim about others stays undecided."""
-RECOMMENDED_TEMPLATES, RECOMMENDED_ITEMS = 6, 24
 CURVE_COUNTS = (1, 2, 4, 8, 16, 32, 64)
 """Numbers of neurons at which sparse-probe curves are evaluated."""
 CURVE_SITES = 20
@@ -147,7 +144,7 @@ def contrast(
             raise EvidenceError("No site was read, so there is no unit to rank: read at least one.")
         picks = _picks(sites, top)
         columns = _pick_columns(sites, picks, activations)
-    limits = _limitations(samples, evaluation)
+    limits = limitations(samples, evaluation)
     # After all sites were ranked: no value of the evaluation half can influence which are tested.
     findings = _test_picks(sites, picks, columns, evaluation, ranks, undecided=limits.undecided)
     sizes = evaluation.sizes
@@ -407,62 +404,6 @@ def _status(detection: Detection) -> Status:
         return "found"
     highs = (detection.high, detection.hard_negative_high)
     return "reversed" if any(high is not None and high < 0.5 for high in highs) else "not found"
-
-
-class _Limitations(NamedTuple):
-    """Warnings of too few levels, and whether they leave every pick undecided."""
-
-    warnings: list[EvidenceWarning]
-    undecided: bool
-
-
-def _limitations(samples: ContrastSamples, evaluation: Design) -> _Limitations:
-    sizes = evaluation.sizes
-    warnings = []
-    if evaluation.dropped:
-        listed = ", ".join(evaluation.dropped[:3]) + (", …" if len(evaluation.dropped) > 3 else "")
-        text = (
-            "Not every item was recorded in every arm and template: "
-            f"{len(evaluation.dropped)} levels were left out of the evaluation half ({listed})."
-        )
-        warnings.append(EvidenceWarning("incomplete", text))
-    if sizes.items < RECOMMENDED_ITEMS:
-        text = f"Only {sizes.items} items to evaluate on; {RECOMMENDED_ITEMS} are recommended"
-        warnings.append(EvidenceWarning("few-items", f"{text}, {FEWEST_ITEMS} are required."))
-    undecided = sizes.items < FEWEST_ITEMS
-    # Whatever the other counts are: one phrase leaves nothing to generalise over.
-    if sizes.design == "crossed":
-        text = (
-            "An arm has one phrase for its concept: the result is about these phrases, not about "
-            "the concept. Give each arm eight phrases or more."
-        )
-        return _Limitations([*warnings, EvidenceWarning("one-phrase", text)], True)
-    for arm, count in sizes.templates.items():
-        # One wording of all cells is warned of where samples are chosen, unless others of the
-        # recording are in the other half.
-        one = sizes.design == "cells" and count == 1 and not _varies(samples, "phrase", "template")
-        if count < RECOMMENDED_TEMPLATES and not one:
-            text = (
-                f"Only {count} templates of the {arm} arm to evaluate on; {RECOMMENDED_TEMPLATES} "
-                f"are recommended, {FEWEST_TEMPLATES} are required."
-            )
-            warnings.append(EvidenceWarning("few-templates", text))
-            undecided = undecided or count < FEWEST_TEMPLATES
-    # With two or three frames it cannot be known how much they differ in what they do to an arm.
-    few_frames = sizes.frames < FEWEST_TEMPLATES and _varies(samples, "template")
-    if sizes.design != "cells" and few_frames:
-        text = (
-            f"Only {sizes.frames} sentence frames to evaluate on; {FEWEST_TEMPLATES} are required, "
-            "or one for all prompts."
-        )
-        warnings.append(EvidenceWarning("few-templates", text))
-        undecided = True
-    return _Limitations(warnings, undecided)
-
-
-def _varies(samples: ContrastSamples, *columns: str) -> bool:
-    """Whether the samples of both halves have several levels of a column."""
-    return any(len(samples.table[column].unique()) > 1 for column in columns)
 
 
 def _optional(values: Mapping[str, NDArray[np.float64]], at: int) -> float | None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["BOUND", "ClassChange", "SideEffects", "side_effects_of"]
 
 BOUND = 0.2
-"""Change of a rate up to which a side effect is accepted; 24 items × 4 seeds can show it."""
+"""Change of a rate up to which a side effect is accepted."""
 LEVEL = 0.95
 
 
