@@ -35,6 +35,7 @@ check: $(READY) ## format, lint, types, documents
 	@$(BIN)/ruff format --check src tests bench tools docs
 	@$(BIN)/ruff check src tests bench tools docs
 	@$(BIN)/mypy
+	@MYPYPATH=src:tests:bench $(BIN)/mypy tools/*.py bench/*.py
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/generate_docs.py --check
 	@$(SITE)

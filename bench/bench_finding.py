@@ -21,7 +21,7 @@ from clerestory.stats import auroc
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from helpers.recordings import factorial, noise, recording_of
 
-UNITS, SITES = 100_000, 25
+UNITS, SITES, ITEMS = 100_000, 25, 112
 
 
 def ranks() -> None:
@@ -35,14 +35,19 @@ def ranks() -> None:
 
 
 def search() -> None:
-    table = factorial(items=56, templates=6, seeds=4)[:4_000]
+    table = factorial(items=ITEMS, phrases=12)[:4_000]
     sites = {f"site.{at}/out": (1, UNITS // SITES) for at in range(SITES)}
     with tempfile.TemporaryDirectory() as folder:
         recording = recording_of(table, noise(table, 0, sites), Path(folder) / "rec")
         before = _memory()
-        queries = {"positive": "style == 'glass'", "negative": "style == 'plain'"}
         taken = seconds(
-            lambda: find(recording, **queries, hard_negative="style == 'window'", match="subject")
+            lambda: find(
+                recording,
+                positive="style == 'glass'",
+                negative="style == 'plain'",
+                hard_negative="style == 'window'",
+                match="subject",
+            )
         )
     print(
         f"find in {UNITS:,} units × {len(table):,} samples, {SITES} sites: {taken / 60:.1f} min,"

@@ -20,8 +20,8 @@ import numpy as np
 
 from clerestory.microscope import Themes, build
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "contrasts"))
-from recorded import factorial, noise, recording_of
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from helpers.recordings import factorial, noise, recording_of
 
 UNITS, SITES, SAMPLES = 5_000, 5, 2_000
 READERS, PAGES = 8, 150
@@ -29,7 +29,7 @@ THEMES, TESTS, QUESTIONS = 2_000, 100, 12
 
 
 def main() -> None:
-    table = factorial(contents=112, templates=6, seeds=1)[:SAMPLES]
+    table = factorial(items=56, phrases=12)[:SAMPLES]
     sites = {f"site.{at}/out": (1, UNITS // SITES) for at in range(SITES)}
     with tempfile.TemporaryDirectory() as folder:
         recording = recording_of(table, noise(table, 0, sites), Path(folder) / "rec")
@@ -44,7 +44,7 @@ def main() -> None:
             unit = f"site.{number % SITES}/out[{number // SITES}]"
             themes.add(unit, f"theme {number}", rater="ada")
         _test(themes)
-        with _served(Path(folder) / "scope") as base:
+        with _Server(Path(folder) / "scope") as base:
             seconds = _read(base)
     middle, slow = np.percentile(seconds, [50, 95]) * 1000
     print(
@@ -63,18 +63,18 @@ def _test(themes: Themes) -> None:
     with themes.open() as database:
         database.executemany(
             "INSERT INTO trials (key, test, theme, rater, control, first, second, answer, "
-            "asked_at, picked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            "created_at, picked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
             rows,
         )
 
 
-class _served:  # noqa: N801
+class _Server:
     """A server in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self.port = taken.getsockname()[1]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
         words = ["-m", "clerestory", "microscope", "serve", str(folder), "--port", str(self.port)]
         self.process = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
 
@@ -95,7 +95,7 @@ class _served:  # noqa: N801
 
 def _read(base: str) -> list[float]:
     """Seconds of each page, by readers who ask one after another."""
-    found: list[list[float]] = [[] for _ in range(READERS)]
+    times: list[list[float]] = [[] for _ in range(READERS)]
 
     def reader(number: int) -> None:
         rng = np.random.default_rng(number)
@@ -107,14 +107,14 @@ def _read(base: str) -> list[float]:
             )
             start = time.perf_counter()
             urllib.request.urlopen(f"{base}/{page}").read()
-            found[number].append(time.perf_counter() - start)
+            times[number].append(time.perf_counter() - start)
 
     threads = [threading.Thread(target=reader, args=(number,)) for number in range(READERS)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    return [second for own in found for second in own]
+    return [second for own in times for second in own]
 
 
 if __name__ == "__main__":

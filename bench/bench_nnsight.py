@@ -19,7 +19,7 @@ from lancet import checkpoint
 PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
 
 
-def told(
+def compare_overhead(
     name: str,
     bare: Callable[[], object],
     ours: Callable[[], object],
@@ -54,7 +54,8 @@ def text(model: clerestory.Model) -> None:
     envoys = [_envoy(traced, site.path.partition(".")[2]) for site in sites]
 
     def ids() -> torch.Tensor:
-        return tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
+        tokens = tokenizer(PROMPTS, padding="max_length", return_tensors="pt")
+        return torch.as_tensor(tokens.input_ids)
 
     def bare() -> object:
         return encoded(model, PROMPTS)
@@ -75,13 +76,13 @@ def text(model: clerestory.Model) -> None:
         return kept
 
     read = [site.address for site in sites]
-    told(
+    compare_overhead(
         f"{len(read)} text sites",
         bare,
         lambda: model.run(PROMPTS, 0, read=read, pool="none", pictures=False),
         theirs,
     )
-    told("the same by plain torch hooks, which is the least", bare, hooked, theirs)
+    compare_overhead("the same by plain torch hooks, which is the least", bare, hooked, theirs)
 
 
 def pictures(model: clerestory.Model) -> None:
@@ -101,7 +102,7 @@ def pictures(model: clerestory.Model) -> None:
         return cache
 
     read = [site.address for site in sites]
-    told(
+    compare_overhead(
         f"{len(read)} denoiser sites at {model.defaults.steps} steps, and the pictures",
         lambda: drawn(model, PROMPTS),
         lambda: model.run(PROMPTS, 0, read=read, pool="none"),

@@ -22,7 +22,7 @@ if __name__ == "__main__":
         rounds=5,
     )
     print(f"text sites: {prompts:.2f} of the bare text encoder's prompts a second (aim: 0.9)")
-    width = model.sites["prior/embedding"].shape[1]
+    width = model.sites["prior/embedding"].shape[1] or 1
     direction = torch.ones(width) / width**0.5
     sets = [[Add("prior/embedding", direction, strength / 8)] for strength in range(16)]
     kept = pipeline.prior_pipe(PROMPTS, num_inference_steps=options.prior_steps)

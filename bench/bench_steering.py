@@ -18,16 +18,16 @@ SEEDS = (0, 1)
 
 def main(model: clerestory.Model) -> None:
     quiet(model)
-    way = np.random.default_rng(0).normal(size=model.sites["prior/embedding"].shape[1] or 1)
-    steered = SteeredModel(model, [Add("prior/embedding", way)])
+    direction = np.random.default_rng(0).normal(size=model.sites["prior/embedding"].shape[1] or 1)
+    steered = SteeredModel(model, [Add("prior/embedding", direction)])
 
     def base() -> None:
         model.run(PROMPTS, SEEDS)
 
     with tempfile.TemporaryDirectory() as folder:
-        made = bake(steered, Path(folder) / "baked", measure=False)
-        assert made.folder is not None
-        baked = clerestory.load(str(made.folder))
+        result = bake(steered, Path(folder) / "baked", measure=False)
+        assert result.folder is not None
+        baked = clerestory.load(str(result.folder))
         quiet(baked)
         baked.defaults = model.defaults
         hooked = ratio(lambda: steered.run(PROMPTS, SEEDS), base, rounds=5)

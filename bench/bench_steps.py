@@ -17,7 +17,7 @@ SHARE = 3
 if __name__ == "__main__":
     model, classifiers = clerestory.load("lancet"), LancetClassifiers.load("selection")
     prompts = [prompt for prompt in evaluation_prompts() if prompt.part == "main"][::SHARE]
-    print(f"{len(prompts)} prompts, as classified by set a:")
+    print(f"{len(prompts)} prompts, as the selection classifiers predict:")
     for steps in STEPS:
         start = time.perf_counter()
         drawn = [
@@ -28,7 +28,9 @@ if __name__ == "__main__":
         rates = rates_by_factor(
             prompts, classifiers, np.concatenate([part for part in drawn if part is not None])
         )
-        told = ", ".join(
-            f"{name} {rates[name].rate:.2f}" for name in ("style", "subject", "place", "mood")
-        )  # type: ignore[union-attr]
-        print(f"{steps:3} steps: {told}; {seconds:.2f} s a picture")
+        shown = ", ".join(
+            f"{name} {rate.rate:.2f}"
+            for name in ("style", "subject", "place", "mood")
+            if (rate := rates[name]) is not None
+        )
+        print(f"{steps:3} steps: {shown}; {seconds:.2f} s a picture")

@@ -111,7 +111,8 @@ def draw(name: str, sheets: Path, key: Path, renders: int, art: Path) -> None:
     labels = {kind: [label for label in names if label != NONE] for kind, names in labels.items()}
     write_sheets(sheets, by_kind, labels)
     write_key(key, {"model": name, "revision": model.revision, "prompts": counts}, rows, labels)
-    np.savez_compressed(key / "pictures.npz", **by_kind)
+    arrays: dict[str, Any] = dict(by_kind)
+    np.savez_compressed(key / "pictures.npz", **arrays)
 
 
 def choose(
@@ -126,7 +127,8 @@ def choose(
         for row in rng.permutation(len(prompts)).tolist():
             if row not in used and _asks_for(prompts[row], kind):
                 free[getattr(prompts[row], kind)].append(row)
-        order, taken = rng.permutation(levels).tolist(), []
+        order = rng.permutation(levels).tolist()
+        taken: list[int] = []
         # One of each label in turn, so that the counts of two labels differ by one at most.
         while len(taken) < PICTURES and any(free.values()):
             taken += [free[level].pop() for level in order if free[level]]

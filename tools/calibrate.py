@@ -171,7 +171,7 @@ def calibrate(names: Iterable[str], sets: int, workers: int) -> None:
 
 def write() -> None:
     """Write the rows of all parts that are kept, of each the one with the most data sets."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for name in PARTS:
         kept = KEPT.glob(_kept(name, "*").name)
         largest = max(kept, key=lambda file: int(file.stem.rpartition("-")[2]), default=None)

@@ -422,7 +422,7 @@ def _any_found(selection: Any, evaluation: Any, sets: int) -> Values:
     other = (evaluation.difference / np.maximum(evaluation.error, 1e-12)).reshape(sets, -1)
     picks = np.argsort(-np.abs(t), axis=1)[:, :TOP]
     signed = np.take_along_axis(np.where(t < 0, -other, other), picks, 1)
-    p = stats.t.sf(signed, np.take_along_axis(df, picks, 1))
+    p = np.asarray(stats.t.sf(signed, np.take_along_axis(df, picks, 1)))
     return np.array([(benjamini_hochberg(row) <= 0.05).any() for row in p])
 
 

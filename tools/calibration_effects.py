@@ -61,8 +61,8 @@ def bank(
 
     An edit redraws three pictures of ten, and adds or removes the class in some.
     """
-    shape = np.array([rate, 1 - rate]) * (1 - correlation) / correlation
-    chance = rng.beta(*shape, size=(BANK, 1, labels))
+    alpha, beta = np.array([rate, 1 - rate]) * (1 - correlation) / correlation
+    chance = rng.beta(alpha, beta, size=(BANK, 1, labels))
     before, again = (rng.random((BANK, seeds, labels)) < chance for _ in range(2))
     after = np.where(rng.random(before.shape) < 0.7, before, again)
     # The share of pictures with (or without) the class that an edit turns into the other.
@@ -109,15 +109,15 @@ def rate_rows(
 ) -> Iterator[Row]:
     """Coverage of a rate over items and seeds, or items, templates and seeds."""
     for rate, correlation in RATES:
-        shape = np.array([rate, 1 - rate]) * (1 - correlation) / correlation
-        chance = rng.beta(*shape, size=(sets, items, 1, 1))
+        alpha, beta = np.array([rate, 1 - rate]) * (1 - correlation) / correlation
+        chance = rng.beta(alpha, beta, size=(sets, items, 1, 1))
         if templates > 1:
             # The rate of a cell is that of its item or that of its template, by chance.
-            other = rng.beta(*shape, size=(sets, 1, templates, 1))
+            other = rng.beta(alpha, beta, size=(sets, 1, templates, 1))
             of_item = rng.random((sets, items, templates, 1)) < 0.7
             chance = np.where(of_item, chance, other)
         outcomes = (rng.random((sets, items, templates, seeds)) < chance).astype(float)
-        limits = np.array(
+        low, high = np.transpose(
             [
                 rate_interval(each if templates > 1 else each[:, 0], templates=templates > 1)
                 for each in outcomes
@@ -129,7 +129,7 @@ def rate_rows(
             templates if templates > 1 else None,
             items,
             sets,
-            **_covers(*limits.T, rate),
+            **_covers(low, high, rate),
         )
 
 

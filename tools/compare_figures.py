@@ -140,7 +140,10 @@ def draw(out: Path) -> dict[str, Any]:
     # What saying the style changes at the site is the direction that is added.
     direction = (conditioning[0] - conditioning[1]).mean(0)
     edited = model.run(prompts, SEEDS, edits=[clerestory.Add(SITE, direction)])
-    arrays = {"plain": np.asarray(plain.pictures), "edited": np.asarray(edited.pictures)}
+    arrays: dict[str, Any] = {
+        "plain": np.asarray(plain.pictures),
+        "edited": np.asarray(edited.pictures),
+    }
     np.savez_compressed(out / f"{PICTURES}.npz", conditioning=conditioning, **arrays)
     return {
         name: {"sha256": [hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures]}

@@ -51,7 +51,7 @@ def measure() -> None:
     model = clerestory.load("lancet")
     with console.progress_bars() as progress:
         evaluation = evaluate(model, progress=progress)
-        figures = {
+        figures: dict[str, Any] = {
             "revision": model.revision,
             "steps": model.defaults.steps,
             "evaluation": evaluation.to_dict(),

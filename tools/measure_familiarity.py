@@ -33,7 +33,7 @@ def familiarity(model: Any, progress: Progress) -> dict[str, Any]:
 
     groups = names_by_group(model)
     names = [name for group in groups.values() for name in group]
-    results = {}
+    results: dict[str, Any] = {}
     for words in sorted({len(name.split()) for name in names}, key=lambda count: count != 2):
         # Names of as many words and tokens share their controls.
         similar = [name for name in names if len(name.split()) == words]

@@ -49,9 +49,19 @@ def fifty(model: Any, progress: Tell) -> dict[str, Any]:
     results: dict[str, list[Any]] = {name: [] for name in ("random", *INFORMED)}
     for number, objective in enumerate(units):
         for name, by_unit in results.items():
-            options = {"search": name, "budget": BUDGET, "seed": number, "best": 1}
-            options |= {"random_prompts": 100, "pictures": False, "progress": False}
-            by_unit.append(maximize(model, objective, **options))
+            by_unit.append(
+                maximize(
+                    model,
+                    objective,
+                    search=name,
+                    budget=BUDGET,
+                    seed=number,
+                    best=1,
+                    random_prompts=100,
+                    pictures=False,
+                    progress=False,
+                )
+            )
         progress("neurons", number + 1, NEURONS)
     # `maximize_units` for each search would score the same pool five times.
     scorers = [Scorer(model, objective, batch=256) for objective in units]

@@ -87,7 +87,7 @@ def answers() -> str:
     def sentence(match: re.Match[str]) -> str:
         name, claim_id = match.groups()
         task = claim_id.partition(": ")[0]
-        texts = {claim["id"]: claim["text"] for claim in results[name]["claims"]}
+        texts: dict[str, str] = {c["id"]: c["text"] for c in results[name]["claims"]}
         # A task that was skipped says why, in the place of its claims.
         return texts.get(claim_id) or texts[f"{task}: skipped"]
 

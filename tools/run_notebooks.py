@@ -25,7 +25,7 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 def execute(path: Path) -> None:
     """Run one notebook in place."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as place:
         where = {"metadata": {"path": place}}
         client = NotebookClient(notebook, timeout=None, resources=where, record_timing=False)
@@ -34,7 +34,7 @@ def execute(path: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs = [each for each in cell.outputs if each.get("data") != CLEARED]
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
-    nbformat.write(notebook, path)
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
