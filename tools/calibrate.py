@@ -48,6 +48,7 @@ Part = Callable[[int, np.random.Generator], "Iterable[Row] | Row"]
 def parts() -> dict[str, Part]:
     """Every part by name: a function of the number of sets and a random generator."""
     lancets: dict[str, Part] = {"lancet neutral": _neutral, "lancet glass": _glass}
+    lancets["lancet attribute"] = lancet.attribute_rows
     return {**_find_parts(), **_group_parts(), **_drawing_parts(), **lancets}
 
 

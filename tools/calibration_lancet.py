@@ -12,10 +12,16 @@ import pandas as pd
 from calibration_contrasts import Row, row
 from paths import BUILD, DOCS
 
+from clerestory.attribution.games import Sample, estimates
+from clerestory.attribution.measurement import Measurer
+from clerestory.attribution.paraphrases import TEMPLATES, paraphrase
+from clerestory.attribution.pieces import parse_pieces
+from clerestory.attribution.shapley import all_coalitions, exact_indices
+from clerestory.attribution.targets import parse_targets
 from clerestory.contrasts import ContrastSamples, contrast
 from clerestory.contrasts.samples import random_halves, split_wording
 
-__all__ = ["FRAMES", "glass_rows", "neutral_rows", "record_banks", "subjects"]
+__all__ = ["FRAMES", "attribute_rows", "glass_rows", "neutral_rows", "record_banks", "subjects"]
 
 BANKS = BUILD / "calibration"
 SITES = tuple(f"text.blocks.{block}/mlp" for block in range(4))
@@ -23,6 +29,9 @@ STILL = "stained-glass window"
 """The hard negative: the words, but of a thing in the picture."""
 PHRASES, SPLITS, FEWEST = 12, 20, 12
 """Neutral phrases of an arm; splits of stained glass; neurons that each of them should find."""
+ATTRIBUTED, TARGET = "[alexandra elbakyan] with a [raven]", "lancet:clothes=black"
+BANK_SEEDS, DRAWN_SEEDS, SENTENCES = 16, 4, (12, 24, 48)
+"""Seeds of each sentence that are drawn, those of one attribution, and its sentences."""
 NOUNS = ("a picture", "an image", "a drawing", "a depiction", "an illustration")
 NEUTRAL = (
     "{article} {adjectives}{noun} of {{item}}",
@@ -85,6 +94,53 @@ def record_banks() -> None:
             for address in SITES
         }
         np.savez(path, **arrays)
+    path = BANKS / f"attributed-{model.revision[:12]}-{len(TEMPLATES)}.npz"
+    if not path.exists():
+        np.savez(path, values=_attributed(model))
+
+
+def _attributed(model: Any) -> np.ndarray:
+    """The target `[sentence, coalition, seed]`, 1 where the picture is of its class."""
+    from clerestory.evaluation import Evaluator
+    from clerestory.models.core.seeds import item_seeds
+
+    prompt = parse_pieces(ATTRIBUTED)
+    sentences = paraphrase(prompt, len(TEMPLATES), model=model)
+    samples = [
+        Sample(sentence.text(row, "baseline"), (seed,))
+        for sentence in sentences
+        for row in all_coalitions(len(prompt.pieces))
+        for seed in item_seeds(sentence.full_text, BANK_SEEDS, 0)
+    ]
+    measurer = Measurer(Evaluator(model, False), parse_targets(model, [TARGET], "mean"))
+    by_sample = measurer.measure(samples, (), None, lambda *_: None).values  # noqa: PD011
+    rates = np.array([by_sample[sample][0] for sample in samples])
+    return rates.reshape(len(sentences), -1, BANK_SEEDS)
+
+
+def attribute_rows(sets: int, rng: np.random.Generator) -> list[Row]:
+    """Coverage of the shares of two pieces, of sentences and seeds that are drawn from a bank.
+
+    With replacement, so that the mean of the bank is the truth.
+    """
+    bank = _bank("attributed", len(TEMPLATES))["values"]
+    true = exact_indices(bank.mean(2)).shapley.mean(0)
+    rows = []
+    for count in SENTENCES:
+        sentence = rng.integers(len(bank), size=(sets, count, 1))
+        seed = rng.integers(bank.shape[2], size=(sets, count, DRAWN_SEEDS))
+        # `[set, sentence, coalition]`: all coalitions of a sentence share its seeds.
+        drawn = np.moveaxis(bank[sentence, :, seed], 3, 2).mean(3)
+        limits = np.array(
+            [[[e.low, e.high] for e in estimates(exact_indices(each).shapley, 1)] for each in drawn]
+        )
+        for piece, name in enumerate(parse_pieces(ATTRIBUTED).labels):
+            low, high = limits[:, piece].T
+            inside = (low <= true[piece] + 1e-9) & (true[piece] - 1e-9 <= high)
+            figures = {"coverage": float(inside.mean()), "width": float((high - low).mean())}
+            null = f"Lancet's black clothes, share of {name}: {true[piece]:.2f}"
+            rows.append(row("attribute", null, count, count, sets, **figures))
+    return rows
 
 
 def _bank(name: str, frames: int) -> dict[str, np.ndarray]:

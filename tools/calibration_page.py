@@ -147,7 +147,7 @@ def _lancet(rows: Sequence[Row]) -> str:
                 f"{2 * row['items']} subjects: something is found in {_number(row['any_found'])} "
                 f"of {row['sets']} data sets."
             )
-        else:
+        elif "found" in row:
             counts = row["found"]
             lines.append(
                 f"Real stained glass with its hard negative, {2 * row['templates']} phrases an "
