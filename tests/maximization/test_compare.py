@@ -14,6 +14,7 @@ from clerestory.edits import Add
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.maximization import ComparisonResult, compare
 from clerestory.maximization.compare import best_words
+from clerestory.models.core.seeds import item_seeds
 from clerestory.steering import SteeredModel
 
 TARGET = "colour:light=light"
@@ -42,7 +43,16 @@ def test_every_condition_draws_the_same_items_and_seeds(result):
     names = ["unedited", "the words", "dog", "cat", "steered"]
     assert [each.name for each in result.conditions] == names
     assert (words.pictures == cat.pictures).all()
+    assert result.seeds == tuple(item_seeds(item, 2) for item in ITEMS)
+    assert len({seed for own in result.seeds for seed in own}) == 4
     assert (dog.pictures != cat.pictures).any() and (steered.pictures != plain.pictures).any()
+
+
+def test_explicit_seeds_are_those_of_every_item():
+    result = compare(
+        tiny_model(), ["dog"], TARGET, "cat {item}", items=ITEMS, count=2, seeds=7, progress=False
+    )
+    assert result.seeds == ((7,), (7,))
 
 
 def test_a_comparison_prints_shortly_and_is_the_same_after_loading(result, tmp_path):

@@ -23,7 +23,13 @@ def compare(
     model: ModelOptions,
     items: options.ItemFile = None,
     count: Annotated[int, typer.Option(min=2, help="Number of items to draw.")] = 24,
-    seeds: options.Seeds = "0:2",
+    seeds_per_item: Annotated[
+        int, typer.Option(min=1, help="Number of seeds of each item, its own.")
+    ] = 2,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Seeds of every item instead: `0:4`; the figures are then of these."),
+    ] = None,
     best: Annotated[
         int, typer.Option(min=1, help="Number of prompts of the search to compare.")
     ] = 3,
@@ -46,7 +52,8 @@ def compare(
     from clerestory.models import parse_seeds
     from clerestory.steering import SteeredModel
 
-    seed_numbers, opened = parse_seeds(seeds), model.open()
+    seed_numbers = parse_seeds(seeds) if seeds else None
+    opened = model.open()
     with console.progress_bars() as progress:
         result = compare_prompts(
             opened,
@@ -55,6 +62,7 @@ def compare(
             template,
             items=items,
             count=count,
+            seeds_per_item=seeds_per_item,
             seeds=seed_numbers,
             best=best,
             placement=placement,

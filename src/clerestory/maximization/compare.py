@@ -33,7 +33,6 @@ from clerestory.io.validation import load_json, validate
 from clerestory.maximization.results import FILE as SEARCH_FILE
 from clerestory.maximization.results import MaximizationResult, check_finished
 from clerestory.models import Edit, Model
-from clerestory.models.core.seeds import check_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.pictures import grid, read_pictures, save, write_pictures
@@ -83,7 +82,7 @@ class _Saved:
 
     target: str
     items: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
     conditions: tuple[_Condition, ...]
     provenance: Provenance
 
@@ -95,7 +94,7 @@ class ComparisonResult(Result):
     Attributes:
         target: The label that is counted, `CLASSIFIER=LABEL`.
         items: The items that were drawn.
-        seeds: The seeds of each item.
+        seeds: The seeds of each item, by item.
         conditions: `unedited`, `the words`, one for each of the search's words, `steered`, as
             evaluation classifiers predict them. Preservation is relative to the first.
         provenance: The model and the options.
@@ -104,7 +103,7 @@ class ComparisonResult(Result):
     figures_file = FILE
     target: str
     items: tuple[str, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
     conditions: tuple[Outcome, ...]
     provenance: Provenance
 
@@ -161,7 +160,7 @@ class ComparisonResult(Result):
         return {
             "target": self.target,
             "items": list(self.items),
-            "seeds": list(self.seeds),
+            "seeds": [list(own) for own in self.seeds],
             "conditions": [outcome.to_dict() for outcome in self.conditions],
             "provenance": asdict(self.provenance),
         }
@@ -200,7 +199,8 @@ def compare(
     *,
     items: Sequence[str] | str | Path | None = None,
     count: int = 24,
-    seeds: int | Sequence[int] = (0, 1),
+    seeds_per_item: int = 2,
+    seeds: int | Sequence[int] | None = None,
     best: int = 3,
     placement: str = "{item}, {words}",
     steered: Steered | None = None,
@@ -217,7 +217,8 @@ def compare(
         items: Items, or a file with an item a line; the profile's by default, without the first
             thousand, which are reserved for building steered models.
         count: Number of items.
-        seeds: The seeds of each item.
+        seeds_per_item: Number of seeds of each item, which no other item has.
+        seeds: Seeds of every item instead; the figures are then of these seeds.
         best: Number of the search's prompts to compare.
         placement: The prompt for the search's words, with `{item}` and `{words}` in it.
         steered: A steered model of the same base.
@@ -235,7 +236,7 @@ def compare(
     if "{words}" not in placement or ITEM not in placement:
         raise SearchError(f"The placement {placement!r} must have {{item}} and {{words}} in it.")
     classifier, label = parse_target(target)
-    panel, numbers = Panel.load(classifier, label), check_seeds(seeds)
+    panel = Panel.load(classifier, label)
     words = best_words(search, best)
     selected = select_items(model, items, classifier, count, FIRST_ITEM if items is None else 0)
     conditions = [Condition(UNEDITED), Condition(WORDS, template)]
@@ -245,14 +246,19 @@ def compare(
     ]
     if steered is not None:
         conditions.append(Condition(STEERED, edits=tuple(steered.edits)))
+    design = (
+        Design.for_items(selected, seeds_per_item)
+        if seeds is None
+        else Design.crossed(selected, seeds)
+    )
     options = {"template": template, "placement": placement, "words": words}
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
-        design = Design.crossed(selected, numbers)
         # Distances to the plain words: a good search draws what saying it draws.
         outcomes = compare_conditions(evaluator, conditions, design, panel, frechet_to=WORDS)
     provenance = provenance_of(model, options)
-    return ComparisonResult(f"{classifier}={label}", selected, numbers, tuple(outcomes), provenance)
+    target = f"{classifier}={label}"
+    return ComparisonResult(target, selected, design.seeds, tuple(outcomes), provenance)
 
 
 def best_words(search: MaximizationResult | Sequence[str] | str | Path, count: int) -> list[str]:
