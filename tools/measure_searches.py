@@ -21,8 +21,8 @@ NEURONS, BUDGET = 50, 300
 DIRECTION = "prior/embedding[difference]"
 RANDOM_PROMPTS = {"inside": 80_000, "drawn": 500}
 """Too few beside a search through pictures, whose pool would take hours: it is undecided."""
-ITEMS, SEEDS, DRAWN = 24, range(2), 1_000
-"""Items of the comparison, the seeds that all of them share, and pictures that a search draws."""
+ITEMS, SEEDS_PER_ITEM, DRAWN = 24, 2, 1_000
+"""Items of the comparison, seeds of each, and pictures that a search draws."""
 NO_GLASS = ["stain", "glass", "window"]
 NOTE = (
     "> **Measured with earlier tests.** They compared searches with one random search, and took "
@@ -145,7 +145,7 @@ def concept(
         items=model.profile.items(ITEMS, classifier),
         count=ITEMS,
         best=len(words),
-        seeds=SEEDS,
+        seeds_per_item=SEEDS_PER_ITEM,
         progress=progress,
     )
     predict = load_classifier(classifier)
