@@ -84,8 +84,8 @@ class Detection:
         hard_negative_low: Lower limit of its interval.
         hard_negative_high: Upper limit.
         df: Degrees of freedom of the test.
-        detectable_auroc: The AUROC that a test with these errors finds with 80% power at p ≤ 0.05;
-            None for tests of raw values.
+        detectable_auroc: The AUROC that a test with these errors finds with 80% power at p ≤ 0.05,
+            above 1 where there is none; None for tests of raw values.
         items: Evaluation items.
     """
 
@@ -114,6 +114,15 @@ class Detection:
         hard = self.hard_negative_low
         # The claim is against negatives and hard negatives both, so that the weaker one counts.
         return self.low if hard is None else min(self.low, hard)
+
+    @property
+    def power_text(self) -> str:
+        """What the test can find, as the end of a sentence; "" for tests of raw values."""
+        if self.detectable_auroc is None:
+            return ""
+        if self.detectable_auroc > 1:
+            return "; not even an AUROC of 1 would be found with 80% power"
+        return f"; an AUROC of {self.detectable_auroc:.2f} would be found with 80% power"
 
 
 @dataclass(frozen=True)
@@ -413,15 +422,9 @@ def design_sentence(findings: Findings) -> str:
     if not findings.findings:
         return f"{text}."
     detects = findings.top_ranked(findings.findings[0].kind).detects
-    power = (
-        ""
-        if detects.detectable_auroc is None
-        # With few items the calculated AUROC may exceed 1: nothing can be found then.
-        else f"; an AUROC of {min(detects.detectable_auroc, 1.0):.2f} is found with 80% power"
-    )
     return (
         f"{text} on {detects.items} items and templates of each arm ({templates}; "
-        f"{findings.templates['design']}); df {detects.df:.1f}{power}."
+        f"{findings.templates['design']}); df {detects.df:.1f}{detects.power_text}."
     )
 
 

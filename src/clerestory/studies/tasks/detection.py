@@ -140,13 +140,7 @@ def _design(findings: Findings, detection: Detection) -> str:
     else:
         arms = [f"{count} {arm.replace('_', ' ')}" for arm, count in counts.items()]
         templates = f"{_listed(arms)} {wording}"
-    # A test of this design cannot find an effect where even an AUROC of 1 lacks power.
-    power = (
-        f"; an AUROC of {detection.detectable_auroc:.2f} would be found with 80% power"
-        if detection.detectable_auroc is not None and detection.detectable_auroc <= 1
-        else "; no AUROC would be found with 80% power"
-    )
-    return f"{detection.items} items, {templates}, df {detection.df:.1f}{power}"
+    return f"{detection.items} items, {templates}, df {detection.df:.1f}{detection.power_text}"
 
 
 def _scope(findings: Findings, finding: Finding) -> str:
