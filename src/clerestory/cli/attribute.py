@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from clerestory.cli import options
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
+
+if TYPE_CHECKING:
+    from clerestory.attribution.pieces import Removal, SegmentedPrompt
 
 __all__ = ["attribute"]
+
+_Of = Annotated[
+    list[str], option("Target: a unit, a folder of `find --out`, or CLASSIFIER=LABEL; repeatable.")
+]
+_Removal = Annotated[
+    Literal["baseline", "delete", "both"],
+    option("How pieces are removed: replaced by a baseline, or deleted."),
+]
+_SeedsPerParaphrase = Annotated[
+    int, option("Seeds of each paraphrase, which has others than the rest.", min=1)
+]
+_Seeds = Annotated[
+    str | None, option("The same seeds for all paraphrases instead: `0:4`, or `3,7`.")
+]
+_Paraphrases = Annotated[
+    int | None, option("Number of paraphrases around the pieces; default: 48, or all.", min=20)
+]
+_Sentences = Annotated[
+    Path | None, option("File with your own paraphrases, one per line, pieces in brackets.")
+]
+_Budget = Annotated[
+    int, option("Coalitions per sample (two are drawn) for more than ten pieces.", min=64)
+]
+_Synergy = Annotated[
+    bool, option("Test for neurons that the pieces activate jointly (at most ten).")
+]
+_Path = Annotated[bool, option("With --out or --json: findings site by site, tokens, layers.")]
 
 
 @takes_model
 def attribute(
-    prompt: Annotated[
-        str, typer.Argument(help="Prompt with pieces in brackets: `[a name] with a [raven]`.")
-    ],
-    of: Annotated[
-        list[str],
-        typer.Option(
-            help="Target: a unit, a folder of `find --out`, or CLASSIFIER=LABEL; repeatable."
-        ),
-    ],
+    prompt: Annotated[str, argument("Prompt with pieces in brackets: `[a name] with a [raven]`.")],
+    of: _Of,
     model: ModelOptions,
-    removal: Annotated[
-        Literal["baseline", "delete", "both"],
-        typer.Option(help="How pieces are removed: replaced by a baseline, or deleted."),
-    ] = "baseline",
-    seeds_per_paraphrase: Annotated[
-        int, typer.Option(min=1, help="Seeds of each paraphrase, which has others than the rest.")
-    ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Another number gives other seeds.")] = 0,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="The same seeds for all paraphrases instead: `0:4`, or `3,7`."),
-    ] = None,
-    paraphrases: Annotated[
-        int | None,
-        typer.Option(min=20, help="Number of paraphrases around the pieces; default: 48, or all."),
-    ] = None,
-    sentences: Annotated[
-        Path | None,
-        typer.Option(help="File with your own paraphrases, one per line, pieces in brackets."),
-    ] = None,
+    removal: _Removal = "baseline",
+    seeds_per_paraphrase: _SeedsPerParaphrase = 4,
+    seed: Annotated[int, option("Another number gives other seeds.", min=0)] = 0,
+    seeds: _Seeds = None,
+    paraphrases: _Paraphrases = None,
+    sentences: _Sentences = None,
     pool: options.Pool = "mean",
-    budget: Annotated[
-        int,
-        typer.Option(
-            min=64, help="Coalitions per sample (two are drawn) for more than ten pieces."
-        ),
-    ] = 128,
-    synergy: Annotated[
-        bool, typer.Option(help="Test for neurons that the pieces activate jointly (at most ten).")
-    ] = True,
-    path: Annotated[
-        bool, typer.Option(help="With --out or --json: findings site by site, tokens, layers.")
-    ] = True,
-    pictures: Annotated[bool, typer.Option(help="With --out: draw coalitions and layers.")] = True,
+    budget: _Budget = 128,
+    synergy: _Synergy = True,
+    path: _Path = True,
+    pictures: Annotated[bool, option("With --out: draw coalitions and layers.")] = True,
     out: options.ResumableFolder = None,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,
@@ -79,12 +79,7 @@ def attribute(
     seed_numbers = None if seeds is None else parse_seeds(seeds)
     # After the arguments were parsed: a typing error should not load a model.
     opened = model.open()
-    no_pieces = [False] * len(parsed.pieces)
-    for mode in ("baseline", "delete") if removal == "both" else (removal,):
-        change = "replaced by baselines" if mode == "baseline" else "deleted"
-        # Shown, since the removed prompt is what every share is relative to.
-        text = parsed.text(no_pieces, mode) or "(nothing)"
-        console.status(f"With its pieces {change}, the prompt is: {text}")
+    _write_removed(parsed, ("baseline", "delete") if removal == "both" else (removal,))
     if synergy and len(parsed.pieces) > MAX_EXACT:
         console.status(f"Beyond {MAX_EXACT} pieces no neurons are tested for --synergy.")
     with interrupts.resumable(out), console.progress_bars() as progress:
@@ -123,3 +118,13 @@ def attribute(
             "other templates are activated by all pieces more than by the sum of the single pieces "
             "(q <= .05)."
         )
+
+
+def _write_removed(prompt: SegmentedPrompt, removals: Sequence[Removal]) -> None:
+    """Write the prompt without its pieces, which every share is relative to."""
+    from clerestory.cli import console
+
+    for removal in removals:
+        change = "replaced by baselines" if removal == "baseline" else "deleted"
+        text = prompt.text([False] * len(prompt.pieces), removal) or "(nothing)"
+        console.status(f"With its pieces {change}, the prompt is: {text}")

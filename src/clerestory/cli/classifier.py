@@ -9,6 +9,7 @@ import typer
 
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.classifiers.human_check import HumanCheck
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Check a classifier against human labels.", no_args_is_help=True)
+
+_Role = Annotated[
+    Literal["selection", "evaluation"],
+    option("Role of the classifier, if the name has one per role."),
+]
 
 
 @app.callback()
@@ -26,18 +32,13 @@ def classifier() -> None:
 @app.command()
 @validated
 def check(
-    name: Annotated[str, typer.Argument(help="A classifier, such as lancet:mood.")],
+    name: Annotated[str, argument("A classifier, such as lancet:mood.")],
     recording: options.RecordingLocation,
-    out: Annotated[Path | None, typer.Option(help="New folder for the pictures to label.")] = None,
-    marks: Annotated[
-        Path | None, typer.Option(help="The filled-in table of labels, to compare with.")
-    ] = None,
-    size: Annotated[int, typer.Option(min=1, help="Number of pictures to label.")] = 100,
-    role: Annotated[
-        Literal["selection", "evaluation"],
-        typer.Option(help="Role of the classifier, if the name has one per role."),
-    ] = "evaluation",
-    seed: Annotated[int, typer.Option(help="Random seed for the sample of pictures.")] = 0,
+    out: Annotated[Path | None, option("New folder for the pictures to label.")] = None,
+    marks: Annotated[Path | None, option("The filled-in table of labels, to compare with.")] = None,
+    size: Annotated[int, option("Number of pictures to label.", min=1)] = 100,
+    role: _Role = "evaluation",
+    seed: Annotated[int, option("Random seed for the sample of pictures.")] = 0,
     json: options.JsonFlag = False,
 ) -> None:
     """Have a person mark pictures, then compare the classifier with the marks.

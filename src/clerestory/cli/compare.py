@@ -5,40 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
 
 __all__ = ["compare"]
+
+_SeedsPerItem = Annotated[int, option("Number of seeds of each item, its own.", min=1)]
+_Placement = Annotated[str, option("Template of the found words, with {words} and {item}.")]
 
 
 @takes_model
 def compare(
-    search: Annotated[Path, typer.Argument(help="Folder written by `maximize --out`.")],
+    search: Annotated[Path, argument("Folder written by `maximize --out`.")],
     target: options.Target,
-    template: Annotated[
-        str, typer.Argument(help="Template with the concept: `a stained glass of {item}`.")
-    ],
+    template: Annotated[str, argument("Template with the concept: `a stained glass of {item}`.")],
     model: ModelOptions,
     items: options.ItemFile = None,
-    count: Annotated[int, typer.Option(min=2, help="Number of items to draw.")] = 24,
-    seeds_per_item: Annotated[
-        int, typer.Option(min=1, help="Number of seeds of each item, its own.")
-    ] = 2,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="Seeds of every item instead: `0:4`; the figures are then of these."),
-    ] = None,
-    best: Annotated[
-        int, typer.Option(min=1, help="Number of prompts of the search to compare.")
-    ] = 3,
-    placement: Annotated[
-        str, typer.Option(help="Template of the found words, with {words} and {item}.")
-    ] = "{item}, {words}",
-    steered: Annotated[
-        Path | None, typer.Option(help="Folder of a steered model to compare.")
-    ] = None,
+    count: Annotated[int, option("Number of items to draw.", min=2)] = 24,
+    seeds_per_item: _SeedsPerItem = 2,
+    seeds: options.ItemSeeds = None,
+    best: Annotated[int, option("Number of prompts of the search to compare.", min=1)] = 3,
+    placement: _Placement = "{item}, {words}",
+    steered: Annotated[Path | None, option("Folder of a steered model to compare.")] = None,
     out: options.OptionalNewFolder = None,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,

@@ -81,18 +81,21 @@ def write_json(value: Any) -> None:
     sys.stdout.write(to_json(value) + "\n")
 
 
-def write_result(result: Result, *, json: bool) -> None:
-    """Write a result to stdout: its summary and its table, or its figures as JSON.
+def write_result(result: Result, *, json: bool, text: Callable[[], None] | None = None) -> None:
+    """Write a result to stdout, as text or its figures as JSON.
 
     Args:
         result: The result.
         json: Whether to write JSON.
+        text: Writes the result as text; by default its summary and its table are written.
     """
     if json:
         write_json(result.to_dict())
-        return
-    write(result.summary())
-    write_table(result.table())
+    elif text is not None:
+        text()
+    else:
+        write(result.summary())
+        write_table(result.table())
 
 
 def write_table(frame: pd.DataFrame) -> None:

@@ -5,46 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
 
 __all__ = ["familiarity"]
+
+_Controls = Annotated[
+    Path | None,
+    option("File with one unknown name per line, at least 99; default: invented names."),
+]
+_Contexts = Annotated[
+    Path | None, option("File with one context per line, with {item} for the name.")
+]
+_Known = Annotated[
+    Path | None, option("File with one name per line that the model knows; default: its profile's.")
+]
+_SeedsPerItem = Annotated[int, option("Number of seeds of each name, drawn for it alone.", min=1)]
 
 
 @takes_model
 def familiarity(
-    phrase: Annotated[str, typer.Argument(help="Name to test.")],
+    phrase: Annotated[str, argument("Name to test.")],
     model: ModelOptions,
-    controls: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with one unknown name per line, at least 99; default: invented names."
-        ),
-    ] = None,
-    contexts: Annotated[
-        Path | None,
-        typer.Option(help="File with one context per line, with {item} for the name."),
-    ] = None,
+    controls: _Controls = None,
+    contexts: _Contexts = None,
     classifiers: options.Classifiers = None,
-    known: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with one name per line that the model knows; default: its profile's."
-        ),
-    ] = None,
-    seeds_per_item: Annotated[
-        int, typer.Option(min=1, help="Number of seeds of each name, drawn for it alone.")
-    ] = 2,
-    seeds: Annotated[
-        str | None, typer.Option(help="The same seeds for every name instead: `0:2`.")
-    ] = None,
-    count: Annotated[
-        int, typer.Option(min=1, help="Number of names to invent, at least 99.")
-    ] = 199,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed for invented names and seeds.")] = 0,
+    known: _Known = None,
+    seeds_per_item: _SeedsPerItem = 2,
+    seeds: Annotated[str | None, option("The same seeds for every name instead: `0:2`.")] = None,
+    count: Annotated[int, option("Number of names to invent, at least 99.", min=1)] = 199,
+    seed: Annotated[int, option("Random seed for invented names and seeds.", min=0)] = 0,
     out: options.ResumableFolder = None,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,

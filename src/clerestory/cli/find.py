@@ -5,63 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.arguments import parse_pairs, validated
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Findings
 
 __all__ = ["find"]
 
+_Positive = Annotated[
+    str, option("Query for samples with the concept, such as \"style == 'ink'\".")
+]
+_HardNegative = Annotated[str | None, option("Query for samples with only its words or objects.")]
+_Match = Annotated[str | None, option("Columns that identify the item, such as who,place.")]
+_Template = Annotated[str | None, option("Column of sentence frames; by default `template`.")]
+_Phrase = Annotated[str | None, option("Column of phrases for the concept; by default `phrase`.")]
+_Kind = Annotated[Literal["neuron", "direction", "both"], option("Which units to test.")]
+_Top = Annotated[
+    int, option("Neurons to test, besides the first of each kind of site.", min=1, max=50)
+]
+_Splits = Annotated[int, option("Random splits into halves; p is twice their median.", min=1)]
+_Ranks = Annotated[bool, option("Test ranks, or the values themselves.", "--ranks/--values")]
+_Classifier = Annotated[
+    list[str] | None,
+    option(
+        "Classifier of the column `predicted.NAME`, as NAME=CLASSIFIER; by default the model's own."
+    ),
+]
+_Seed = Annotated[int, option("Random seed for the split into selection and evaluation halves.")]
+
 
 @validated
 def find(
     recording: options.RecordingLocation,
-    positive: Annotated[
-        str, typer.Option(help="Query for samples with the concept, such as \"style == 'ink'\".")
-    ],
-    negative: Annotated[str, typer.Option(help="Query for samples without it.")],
-    hard_negative: Annotated[
-        str | None, typer.Option(help="Query for samples with only its words or objects.")
-    ] = None,
-    match: Annotated[
-        str | None, typer.Option(help="Columns that identify the item, such as who,place.")
-    ] = None,
+    positive: _Positive,
+    negative: Annotated[str, option("Query for samples without it.")],
+    hard_negative: _HardNegative = None,
+    match: _Match = None,
     within: options.Within = None,
-    template: Annotated[
-        str | None, typer.Option(help="Column of sentence frames; by default `template`.")
-    ] = None,
-    phrase: Annotated[
-        str | None, typer.Option(help="Column of phrases for the concept; by default `phrase`.")
-    ] = None,
-    kind: Annotated[
-        Literal["neuron", "direction", "both"], typer.Option(help="Which units to test.")
-    ] = "both",
-    top: Annotated[
-        int,
-        typer.Option(
-            min=1, max=50, help="Neurons to test, besides the first of each kind of site."
-        ),
-    ] = 20,
-    splits: Annotated[
-        int, typer.Option(min=1, help="Random splits into halves; p is twice their median.")
-    ] = 1,
-    ranks: Annotated[
-        bool, typer.Option("--ranks/--values", help="Test ranks, or the values themselves.")
-    ] = True,
-    classifier: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Classifier of the column `predicted.NAME`, as NAME=CLASSIFIER; by default the "
-            "model's own."
-        ),
-    ] = None,
+    template: _Template = None,
+    phrase: _Phrase = None,
+    kind: _Kind = "both",
+    top: _Top = 20,
+    splits: _Splits = 1,
+    ranks: _Ranks = True,
+    classifier: _Classifier = None,
     picture_filter: options.PictureFilter = None,
-    seed: Annotated[
-        int, typer.Option(help="Random seed for the split into selection and evaluation halves.")
-    ] = 0,
+    seed: _Seed = 0,
     out: options.OptionalNewFolder = None,
     json: options.JsonFlag = False,
 ) -> None:
@@ -91,10 +82,7 @@ def find(
         )
     if out is not None:
         _save(findings, out)
-    if json:
-        console.write_json(findings.to_dict())
-    else:
-        _print(findings, top)
+    console.write_result(findings, json=json, text=lambda: _print(findings, top))
 
 
 def _save(findings: Findings, out: Path) -> None:

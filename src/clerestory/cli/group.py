@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.arguments import split_names, validated
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     from clerestory.contrasts import Groups
@@ -17,26 +16,22 @@ __all__ = ["group"]
 PRINTED_UNITS = 5
 """Units of each kind that are printed of a group."""
 
+_MinConfidence = Annotated[
+    float, option("Smallest probability of a prediction that counts.", min=0, max=1)
+]
+_Control = Annotated[list[str] | None, option("Column or classifier to control for; repeatable.")]
+
 
 @validated
 def group(
     recording: options.RecordingLocation,
-    classifier: Annotated[
-        str, typer.Option(help="Classifier that groups the pictures, such as lancet:mood.")
-    ],
-    classes: Annotated[
-        str, typer.Option(help="Labels to compare, such as scared,happy; default: all.")
-    ] = "",
-    min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help="Smallest probability of a prediction that counts.")
-    ] = 0.0,
+    classifier: Annotated[str, option("Classifier that groups the pictures, such as lancet:mood.")],
+    classes: Annotated[str, option("Labels to compare, such as scared,happy; default: all.")] = "",
+    min_confidence: _MinConfidence = 0.0,
     picture_filter: options.PictureFilter = None,
-    control: Annotated[
-        list[str] | None,
-        typer.Option(help="Column or classifier to control for; repeatable."),
-    ] = None,
-    top: Annotated[int, typer.Option(min=1, max=50, help="Neurons to test in each group.")] = 20,
-    seed: Annotated[int, typer.Option(help="Random seed for the halves.")] = 0,
+    control: _Control = None,
+    top: Annotated[int, option("Neurons to test in each group.", min=1, max=50)] = 20,
+    seed: Annotated[int, option("Random seed for the halves.")] = 0,
     out: options.OptionalNewFolder = None,
     json: options.JsonFlag = False,
 ) -> None:
@@ -69,10 +64,7 @@ def group(
             groups.write(folder)
             (folder / "report.html").write_text(page(groups, opened), encoding="utf-8")
         console.status(f"The report is {out / 'report.html'}.")
-    if json:
-        console.write_json(groups.to_dict())
-    else:
-        _print(groups)
+    console.write_result(groups, json=json, text=lambda: _print(groups))
 
 
 def _print(groups: Groups) -> None:

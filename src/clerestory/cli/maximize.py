@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.arguments import split_names
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.maximization import MaximizationResult
@@ -17,57 +16,49 @@ if TYPE_CHECKING:
 
 __all__ = ["maximize"]
 
+_Findings = Annotated[
+    Path | None, option("Folder written by `find --out`, to use its directions in the objective.")
+]
+_CompareSearches = Annotated[
+    str, option("Compare these searches at equal budgets, such as random,metropolis.")
+]
+_RandomPrompts = Annotated[
+    int | None,
+    option(
+        "Number of random prompts to compare with; default: 40 times the budget for text "
+        "encoders, else 500, too few for a status.",
+        min=2,
+    ),
+]
+_Vocabulary = Annotated[
+    str | None, option("File with one word per line, or a plug-in's vocabulary.")
+]
+_LanguageModel = Annotated[
+    str | None, option("Language model of the fluency term; default: bigrams of the captions.")
+]
+
 
 @takes_model
 def maximize(
-    objective: Annotated[
-        str,
-        typer.Argument(help="A unit, CLASSIFIER=LABEL, or a quoted sum of these."),
-    ],
+    objective: Annotated[str, argument("A unit, CLASSIFIER=LABEL, or a quoted sum of these.")],
     model: ModelOptions,
-    findings: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder written by `find --out`, to use its directions in the objective."
-        ),
-    ] = None,
+    findings: _Findings = None,
     pool: options.Pool = "last",
-    search: Annotated[
-        str, typer.Option(help="Search algorithm, such as metropolis.")
-    ] = "metropolis",
-    compare_searches: Annotated[
-        str,
-        typer.Option(help="Compare these searches at equal budgets, such as random,metropolis."),
-    ] = "",
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Seeds per search with --compare-searches.")
-    ] = 5,
-    budget: Annotated[int, typer.Option(min=1, help="Number of prompts to score.")] = 2_000,
-    random_prompts: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Number of random prompts to compare with; default: 40 times the budget for text "
-            "encoders, else 500, too few for a status.",
-        ),
-    ] = None,
-    template: Annotated[
-        str, typer.Option(help="Template of the prompts, with {words}.")
-    ] = "{words}",
-    words: Annotated[str, typer.Option(help="Number of words: 3, or 1:4 for one to four.")] = "3",
-    tokens: Annotated[bool, typer.Option(help="Search over tokens instead of words.")] = False,
-    ban: Annotated[list[str] | None, typer.Option(help="Word to exclude; repeatable.")] = None,
-    vocabulary: Annotated[
-        str | None, typer.Option(help="File with one word per line, or a plug-in's vocabulary.")
-    ] = None,
-    fluency: Annotated[float, typer.Option(min=0, help="Weight of the fluency term.")] = 0.0,
-    language_model: Annotated[
-        str | None,
-        typer.Option(help="Language model of the fluency term; default: bigrams of the captions."),
-    ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds for classifier objectives: 0:4.")] = "0",
-    seed: Annotated[int, typer.Option(help="Random seed of the search.")] = 0,
-    best: Annotated[int, typer.Option(min=1, help="Number of prompts to return.")] = 8,
+    search: Annotated[str, option("Search algorithm, such as metropolis.")] = "metropolis",
+    compare_searches: _CompareSearches = "",
+    repeats: Annotated[int, option("Seeds per search with --compare-searches.", min=1)] = 5,
+    budget: Annotated[int, option("Number of prompts to score.", min=1)] = 2_000,
+    random_prompts: _RandomPrompts = None,
+    template: Annotated[str, option("Template of the prompts, with {words}.")] = "{words}",
+    words: Annotated[str, option("Number of words: 3, or 1:4 for one to four.")] = "3",
+    tokens: Annotated[bool, option("Search over tokens instead of words.")] = False,
+    ban: Annotated[list[str] | None, option("Word to exclude; repeatable.")] = None,
+    vocabulary: _Vocabulary = None,
+    fluency: Annotated[float, option("Weight of the fluency term.", min=0)] = 0.0,
+    language_model: _LanguageModel = None,
+    seeds: Annotated[str, option("Seeds for classifier objectives: 0:4.")] = "0",
+    seed: Annotated[int, option("Random seed of the search.")] = 0,
+    best: Annotated[int, option("Number of prompts to return.", min=1)] = 8,
     out: options.ResumableFolder = None,
     json: options.JsonFlag = False,
 ) -> None:

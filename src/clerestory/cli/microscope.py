@@ -11,6 +11,7 @@ import typer
 
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.microscope import Themes
@@ -24,29 +25,36 @@ app = typer.Typer(
 themes = typer.Typer(help="Export and import themes.", no_args_is_help=True)
 app.add_typer(themes, name="themes")
 TOKEN = "CLERESTORY_TOKEN"
-_Folder = Annotated[Path, typer.Argument(help="Folder written by `microscope build`.")]
+_Folder = Annotated[Path, argument("Folder written by `microscope build`.")]
+
+_Findings = Annotated[
+    list[Path] | None, option("Folder written by `find --out`, to link; repeatable.")
+]
+_Studies = Annotated[
+    list[Path] | None, option("Folder written by `study run`, to link; repeatable.")
+]
+_Search = Annotated[
+    str | None, option("Search for maximizing prompts per unit, such as `metropolis`.")
+]
+_Host = Annotated[str, option("Address to bind; anything but this machine needs --token.")]
+_Token = Annotated[str | None, option("Access token, at least 16 characters.", envvar=TOKEN)]
+_AllowHost = Annotated[list[str] | None, option("Host name that visitors may use; repeatable.")]
+_Form = Annotated[
+    Literal["site", "neuronpedia"],
+    option("Static pages, or rows in the format of Neuronpedia.", "--format"),
+]
 
 
 @app.command()
 @validated
 def build(
-    recordings: Annotated[list[str], typer.Argument(help="Recordings of one model.")],
-    out: Annotated[Path, typer.Option(help="Folder; the same command resumes there.")],
-    sites: Annotated[str, typer.Option(help="Sites with pages, such as `text.*/mlp`.")] = "*",
-    findings: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder written by `find --out`, to link; repeatable."),
-    ] = None,
-    studies: Annotated[
-        list[Path] | None, typer.Option(help="Folder written by `study run`, to link; repeatable.")
-    ] = None,
-    search: Annotated[
-        str | None,
-        typer.Option(help="Search for maximizing prompts per unit, such as `metropolis`."),
-    ] = None,
-    budget: Annotated[
-        int, typer.Option(min=10, help="Prompts to score per unit, with --search.")
-    ] = 400,
+    recordings: Annotated[list[str], argument("Recordings of one model.")],
+    out: Annotated[Path, option("Folder; the same command resumes there.")],
+    sites: Annotated[str, option("Sites with pages, such as `text.*/mlp`.")] = "*",
+    findings: _Findings = None,
+    studies: _Studies = None,
+    search: _Search = None,
+    budget: Annotated[int, option("Prompts to score per unit, with --search.", min=10)] = 400,
 ) -> None:
     """Build a microscope: galleries, histograms, words, related units and heat maps."""
     from clerestory.cli import console, interrupts
@@ -74,17 +82,10 @@ def build(
 @validated
 def serve(
     folder: _Folder,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8642,
-    host: Annotated[
-        str, typer.Option(help="Address to bind; anything but this machine needs --token.")
-    ] = "127.0.0.1",
-    token: Annotated[
-        str | None,
-        typer.Option(envvar=TOKEN, help="Access token, at least 16 characters."),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None, typer.Option(help="Host name that visitors may use; repeatable.")
-    ] = None,
+    port: Annotated[int, option("Port.", min=1, max=65535)] = 8642,
+    host: _Host = "127.0.0.1",
+    token: _Token = None,
+    allow_host: _AllowHost = None,
 ) -> None:
     """Serve the pages to this machine, or with a token to others, until Ctrl-C."""
     from clerestory.cli import console
@@ -111,10 +112,7 @@ def serve(
 def export(
     folder: _Folder,
     out: options.NewFolder,
-    form: Annotated[
-        Literal["site", "neuronpedia"],
-        typer.Option("--format", help="Static pages, or rows in the format of Neuronpedia."),
-    ] = "site",
+    form: _Form = "site",
 ) -> None:
     """Write the same as files: pages without forms, or units, activations and themes as rows."""
     from clerestory.cli import console
@@ -130,7 +128,7 @@ def export(
 
 @app.command()
 @validated
-def backup(folder: _Folder, to: Annotated[Path, typer.Argument(help="A new file.")]) -> None:
+def backup(folder: _Folder, to: Annotated[Path, argument("A new file.")]) -> None:
     """Copy the database of themes and blind tests, also while it is served."""
     from clerestory.cli import console
     from clerestory.io.writing import atomic_file, prepare_new_file
@@ -151,7 +149,7 @@ def export_themes(folder: _Folder) -> None:
 @themes.command("import")
 @validated
 def import_themes(
-    folder: _Folder, file: Annotated[Path, typer.Argument(help="File written by `export`.")]
+    folder: _Folder, file: Annotated[Path, argument("File written by `export`.")]
 ) -> None:
     """Add the new themes of a file, all or none."""
     from clerestory.cli import console

@@ -13,42 +13,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
-import typer
-
 from clerestory.cli.arguments import replace_parameters, validated
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
 __all__ = ["ModelOptions", "takes_model"]
 
-_model = functools.partial(typer.Option, rich_help_panel="The model")
+_model = functools.partial(option, rich_help_panel="The model")
 _Name = Annotated[
     str | None,
     _model(
+        "A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file.",
         "--model",
-        help="A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file.",
     ),
 ]
-_Prior = Annotated[
-    str | None, _model(help="The prior of a Kandinsky 2.2 decoder: an id or folder.")
-]
-_Lora = Annotated[str | None, _model(help="A LoRA: a file, folder or id.")]
+_Prior = Annotated[str | None, _model("The prior of a Kandinsky 2.2 decoder: an id or folder.")]
+_Lora = Annotated[str | None, _model("A LoRA: a file, folder or id.")]
 _Config = Annotated[
-    str | None,
-    _model(help="For a single file: an id or folder with the configuration of its parts."),
+    str | None, _model("For a single file: an id or folder with the configuration of its parts.")
 ]
-_Device = Annotated[str, _model(help="auto, cpu, cuda or mps.")]
-_Dtype = Annotated[str, _model(help="auto, float32, float16 or bfloat16.")]
+_Device = Annotated[str, _model("auto, cpu, cuda or mps.")]
+_Dtype = Annotated[str, _model("auto, float32, float16 or bfloat16.")]
 _Offload = Annotated[
     Literal["model", "sequential"] | None,
-    _model(help="Keep weights in main memory: a part, or a module, at a time on the accelerator."),
+    _model("Keep weights in main memory: a part, or a module, at a time on the accelerator."),
 ]
 _Pickles = Annotated[
     bool,
     _model(
+        "Read pickled weights too, which can run code: only from people you trust.",
         "--allow-pickles",
-        help="Read pickled weights too, which can run code: only from people you trust.",
     ),
 ]
 UNSET = (None, "auto", False)

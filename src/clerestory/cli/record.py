@@ -6,10 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,50 +20,41 @@ __all__ = ["HERE", "record"]
 
 HERE = "local"
 """Value of `--ray` without an address."""
-_random = partial(typer.Option, rich_help_panel="Random prompts")
-_cluster = partial(typer.Option, rich_help_panel="Many machines")
+_random = partial(option, rich_help_panel="Random prompts")
+_cluster = partial(option, rich_help_panel="Many machines")
 _Prompts = Annotated[
-    str,
-    typer.Option(help="A .txt, .csv or .parquet file of prompts, a .toml template, `vocabulary`."),
+    str, option("A .txt, .csv or .parquet file of prompts, a .toml template, `vocabulary`.")
 ]
-_Sites = Annotated[str, typer.Option(help="Sites to read, such as `text.*/mlp,prior/embedding`.")]
-_Out = Annotated[
-    str, typer.Option(help="Folder or URL of the recording; an unfinished one is resumed.")
-]
+_Sites = Annotated[str, option("Sites to read, such as `text.*/mlp,prior/embedding`.")]
+_Out = Annotated[str, option("Folder or URL of the recording; an unfinished one is resumed.")]
 _Seeds = Annotated[
-    str | None,
-    typer.Option(help="Seeds of every prompt: `0:4` for 0 to 3, or `3,7`. Default: 0."),
+    str | None, option("Seeds of every prompt: `0:4` for 0 to 3, or `3,7`. Default: 0.")
 ]
 _SeedsPerItem = Annotated[
-    int | None,
-    typer.Option(help="Number of seeds of each item, which only its prompts share; no --seeds."),
+    int | None, option("Number of seeds of each item, which only its prompts share; no --seeds.")
 ]
-_Seed = Annotated[int, typer.Option(help="Gives other seeds for --seeds-per-item.")]
-_Pool = Annotated[
-    str, typer.Option(help="Pooling of positions: mean, max, last, none or tokens:WORD.")
-]
-_Branch = Annotated[str, typer.Option(help="Guidance branch to read: cond or uncond.")]
-_Pictures = Annotated[bool, typer.Option(help="Draw and save pictures.")]
-_Batch = Annotated[int, typer.Option(help="Batch size in samples.")]
+_Seed = Annotated[int, option("Gives other seeds for --seeds-per-item.")]
+_Pool = Annotated[str, option("Pooling of positions: mean, max, last, none or tokens:WORD.")]
+_Branch = Annotated[str, option("Guidance branch to read: cond or uncond.")]
+_Pictures = Annotated[bool, option("Draw and save pictures.")]
+_Batch = Annotated[int, option("Batch size in samples.")]
 _Chunk = Annotated[
-    int | None, typer.Option(help="Samples per chunk; an interruption loses at most one chunk.")
+    int | None, option("Samples per chunk; an interruption loses at most one chunk.")
 ]
-_Sample = Annotated[
-    int | None, _random(help="Number of prompts to sample at random from --prompts.")
-]
-_SampleSeed = Annotated[int, _random(help="Random seed for --sample.")]
-_Words = Annotated[int, _random(help="Words per prompt when --prompts is `vocabulary`.")]
+_Sample = Annotated[int | None, _random("Number of prompts to sample at random from --prompts.")]
+_SampleSeed = Annotated[int, _random("Random seed for --sample.")]
+_Words = Annotated[int, _random("Words per prompt when --prompts is `vocabulary`.")]
 _Ray = Annotated[
     str | None,
     _cluster(
+        "Record with Ray workers on a cluster; without an address, on this machine.",
         metavar="[ADDRESS]",
-        help="Record with Ray workers on a cluster; without an address, on this machine.",
     ),
 ]
 _Workers = Annotated[
-    int, _cluster(min=1, help="Number of Ray workers; each loads its own copy of the model.")
+    int, _cluster("Number of Ray workers; each loads its own copy of the model.", min=1)
 ]
-_Gpus = Annotated[float, _cluster(min=0, help="GPUs per worker; fractions are allowed.")]
+_Gpus = Annotated[float, _cluster("GPUs per worker; fractions are allowed.", min=0)]
 
 
 @takes_model

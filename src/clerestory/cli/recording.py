@@ -9,6 +9,7 @@ import typer
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -50,9 +51,7 @@ def info(where: options.RecordingLocation, json: options.JsonFlag = False) -> No
 def verify(
     where: options.RecordingLocation,
     model: ModelOptions,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Draw the damaged samples again.")
-    ] = False,
+    repair: Annotated[bool, option("Draw the damaged samples again.", "--repair")] = False,
     json: options.JsonFlag = False,
 ) -> None:
     """Verify the checksum of every file; exits with status 1 if one is damaged."""

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument
 
 __all__ = ["sites"]
+
+_Pattern = Annotated[str, argument("Patterns of sites, such as `text.*/mlp`, separated by commas.")]
 
 
 @takes_model
 def sites(
     model: ModelOptions,
-    pattern: Annotated[
-        str, typer.Argument(help="Patterns of sites, such as `text.*/mlp`, separated by commas.")
-    ] = "*",
+    pattern: _Pattern = "*",
     json: options.JsonFlag = False,
 ) -> None:
     """List the sites of a model: address, positions × units, and torch module."""

@@ -10,15 +10,50 @@ import typer
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.steering import SteeredModel
 
 __all__ = ["app"]
 
-_SteeredFolder = Annotated[Path, typer.Argument(help="Folder written by `steer build`.")]
+_SteeredFolder = Annotated[Path, argument("Folder written by `steer build`.")]
 
 app = typer.Typer(help="Steered models: build, draw, show, bake.", no_args_is_help=True)
+
+_Template = Annotated[
+    str | None,
+    argument("Template with the concept: `a stained glass of {item}`; default: the model's."),
+]
+_Remove = Annotated[bool, option("Remove the concept from prompts that name it.", "--remove")]
+_HardNegative = Annotated[
+    str | None, option("CLASSIFIER=LABEL that must not increase, such as lancet:window=present.")
+]
+_Preserve = Annotated[
+    list[str] | None, option("Classifier whose predictions should not change; repeatable.")
+]
+_MinPreservation = Annotated[
+    float | None,
+    option("Lowest acceptable preservation; by default the knee of the frontier.", min=0, max=1),
+]
+_Sites = Annotated[
+    list[str] | None, option("Site to edit; repeatable. Default: the best few.", "--site")
+]
+_Strengths = Annotated[
+    str, option("Strengths to try, in standard deviations of the site's activations: 1,2,4.")
+]
+_SeedsPerItem = Annotated[int, option("Number of seeds of each evaluation item, its own.", min=1)]
+_Baselines = Annotated[
+    int, option("Number of edits of the same length without the concept.", min=0)
+]
+_SmallestEffect = Annotated[
+    float, option("Effect above which the edit controls the target.", min=0, max=1)
+]
+_Search = Annotated[Path | None, option("Folder written by `maximize --out`, as a baseline.")]
+_Slider = Annotated[
+    int, option("Training steps of a LoRA slider as a baseline; 0 for none.", min=0)
+]
+_Form = Annotated[Literal["pipeline", "lora"], option("A whole pipeline, or a LoRA file.", "--as")]
 
 
 @app.callback()
@@ -65,66 +100,23 @@ def build(
     target: options.Target,
     model: ModelOptions,
     out: options.NewFolder,
-    template: Annotated[
-        str | None,
-        typer.Argument(
-            help="Template with the concept: `a stained glass of {item}`; default: the model's."
-        ),
-    ] = None,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Remove the concept from prompts that name it.")
-    ] = False,
-    hard_negative: Annotated[
-        str | None,
-        typer.Option(
-            help="CLASSIFIER=LABEL that must not increase, such as lancet:window=present."
-        ),
-    ] = None,
-    preserve: Annotated[
-        list[str] | None,
-        typer.Option(help="Classifier whose predictions should not change; repeatable."),
-    ] = None,
-    min_preservation: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Lowest acceptable preservation; by default the knee of the frontier.",
-        ),
-    ] = None,
-    sites: Annotated[
-        list[str] | None,
-        typer.Option("--site", help="Site to edit; repeatable. Default: the best few."),
-    ] = None,
-    strengths: Annotated[
-        str,
-        typer.Option(
-            help="Strengths to try, in standard deviations of the site's activations: 1,2,4."
-        ),
-    ] = "",
+    template: _Template = None,
+    remove: _Remove = False,
+    hard_negative: _HardNegative = None,
+    preserve: _Preserve = None,
+    min_preservation: _MinPreservation = None,
+    sites: _Sites = None,
+    strengths: _Strengths = "",
     items: options.ItemFile = None,
-    selection_items: Annotated[int, typer.Option(min=4, help="Number of selection items.")] = 24,
-    evaluation_items: Annotated[int, typer.Option(min=4, help="Number of evaluation items.")] = 48,
-    seeds_per_item: Annotated[
-        int, typer.Option(min=1, help="Number of seeds of each evaluation item, its own.")
-    ] = 2,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="Seeds of every item instead: `0:4`; the figures are then of these."),
-    ] = None,
-    baselines: Annotated[
-        int, typer.Option(min=0, help="Number of edits of the same length without the concept.")
-    ] = 99,
-    smallest_effect: Annotated[
-        float, typer.Option(min=0, max=1, help="Effect above which the edit controls the target.")
-    ] = 0.2,
+    selection_items: Annotated[int, option("Number of selection items.", min=4)] = 24,
+    evaluation_items: Annotated[int, option("Number of evaluation items.", min=4)] = 48,
+    seeds_per_item: _SeedsPerItem = 2,
+    seeds: options.ItemSeeds = None,
+    baselines: _Baselines = 99,
+    smallest_effect: _SmallestEffect = 0.2,
     bound: options.Bound = 0.2,
-    search: Annotated[
-        Path | None, typer.Option(help="Folder written by `maximize --out`, as a baseline.")
-    ] = None,
-    slider: Annotated[
-        int, typer.Option(min=0, help="Training steps of a LoRA slider as a baseline; 0 for none.")
-    ] = 0,
+    search: _Search = None,
+    slider: _Slider = 0,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,
 ) -> None:
@@ -201,9 +193,7 @@ def bake(
     folder: _SteeredFolder,
     out: options.NewFolder,
     model: ModelOptions,
-    form: Annotated[
-        Literal["pipeline", "lora"], typer.Option("--as", help="A whole pipeline, or a LoRA file.")
-    ] = "pipeline",
+    form: _Form = "pipeline",
     json: options.JsonFlag = False,
 ) -> None:
     """Fold the edits into the weights: a plain diffusers pipeline, or a LoRA, without hooks.

@@ -10,6 +10,7 @@ import typer
 from clerestory.cli import options
 from clerestory.cli.arguments import parse_pairs, validated
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.studies import Forecast
@@ -19,8 +20,12 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Studies: questions in TOML files, answered end to end.", no_args_is_help=True
 )
-_Name = Annotated[str, typer.Argument(help="A built-in study, or a file that ends in .toml.")]
-_Scale = Annotated[Literal["quick", "full"], typer.Option(help="Scale of the study.")]
+_Name = Annotated[str, argument("A built-in study, or a file that ends in .toml.")]
+_Scale = Annotated[Literal["quick", "full"], option("Scale of the study.")]
+_Out = Annotated[Path | None, option("Folder for the report and tasks; default: NAME-SCALE.")]
+_Classifier = Annotated[
+    list[str] | None, option("NAME=CLASSIFIER, to replace the study's; repeatable.")
+]
 
 
 @app.callback()
@@ -33,16 +38,11 @@ def study() -> None:
 def run(
     name: _Name,
     model: ModelOptions,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report and tasks; default: NAME-SCALE.")
-    ] = None,
+    out: _Out = None,
     scale: _Scale = "quick",
-    classifier: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=CLASSIFIER, to replace the study's; repeatable."),
-    ] = None,
+    classifier: _Classifier = None,
     dry_run: options.DryRun = False,
-    resume: Annotated[bool, typer.Option(help="Resume from the results in the folder.")] = True,
+    resume: Annotated[bool, option("Resume from the results in the folder.")] = True,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,
 ) -> None:
@@ -100,11 +100,7 @@ def list_studies(json: options.JsonFlag = False) -> None:
 
 @app.command()
 @validated
-def show(
-    name: _Name,
-    scale: _Scale = "quick",
-    json: options.JsonFlag = False,
-) -> None:
+def show(name: _Name, scale: _Scale = "quick", json: options.JsonFlag = False) -> None:
     """Print the question of a study and the methods of its tasks."""
     from clerestory.cli import console
     from clerestory.studies import Study
@@ -124,13 +120,9 @@ def show(
 @app.command()
 @validated
 def new(
-    name: Annotated[
-        str, typer.Argument(help="Name of the study: lowercase letters, digits and dashes.")
-    ],
-    like: Annotated[
-        str | None, typer.Option(help="Built-in study to copy; default: a short study.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: NAME.toml.")] = None,
+    name: Annotated[str, argument("Name of the study: lowercase letters, digits and dashes.")],
+    like: Annotated[str | None, option("Built-in study to copy; default: a short study.")] = None,
+    out: Annotated[Path | None, option("File to write; default: NAME.toml.")] = None,
 ) -> None:
     """Write the file of a new study, ready to run."""
     from clerestory.cli import console

@@ -3,69 +3,64 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from clerestory.cli import options
 from clerestory.cli.lines import read_lines
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
+
+if TYPE_CHECKING:
+    from clerestory.suppression import SuppressionResult
 
 __all__ = ["suppress"]
+
+_Preserve = Annotated[
+    str, option("Words of the prompt to preserve: `raven,library`; or WORD=CLASSIFIER=LABEL.")
+]
+_Classifiers = Annotated[
+    list[str] | None, option("Classifier that measures side effects; default: the model's.")
+]
+_OtherPrompts = Annotated[Path | None, option("File of other prompts; default: the model's items.")]
+_SelectionParaphrases = Annotated[
+    int | None, option("Number of selection paraphrases; default: 24, or half of all.", min=12)
+]
+_EvaluationParaphrases = Annotated[
+    int | None, option("Number of evaluation paraphrases; default: 24, or half of all.", min=12)
+]
+_SeedsPerParaphrase = Annotated[
+    int, option("Seeds of each evaluation paraphrase, which has its own.", min=1)
+]
+_Seeds = Annotated[
+    str | None, option("The same seeds for all evaluation paraphrases instead: `0:4`.")
+]
+_Bound = Annotated[
+    float,
+    option("Accepted change of any other class, as every classifier predicts it.", min=0, max=1),
+]
+_Budget = Annotated[int, option("Prompts to score in the search for words; 0: no search.", min=0)]
+_Methods = Annotated[
+    list[str] | None, option("Method to compare, such as `LEACE`; repeatable. Default: all.")
+]
 
 
 @takes_model
 def suppress(
-    prompt: Annotated[str, typer.Argument(help="Prompt with the association.")],
-    unwanted: Annotated[list[str], typer.Option(help="CLASSIFIER=LABEL to remove; repeatable.")],
-    preserve: Annotated[
-        str,
-        typer.Option(
-            help="Words of the prompt to preserve: `raven,library`; or WORD=CLASSIFIER=LABEL."
-        ),
-    ],
+    prompt: Annotated[str, argument("Prompt with the association.")],
+    unwanted: Annotated[list[str], option("CLASSIFIER=LABEL to remove; repeatable.")],
+    preserve: _Preserve,
     model: ModelOptions,
-    baselines: Annotated[
-        str, typer.Option(help="Words that replace them in the control: `owl,church`.")
-    ] = "",
-    classifiers: Annotated[
-        list[str] | None,
-        typer.Option(help="Classifier that measures side effects; default: the model's."),
-    ] = None,
-    other_prompts: Annotated[
-        Path | None, typer.Option(help="File of other prompts; default: the model's items.")
-    ] = None,
-    selection_paraphrases: Annotated[
-        int | None,
-        typer.Option(min=12, help="Number of selection paraphrases; default: 24, or half of all."),
-    ] = None,
-    evaluation_paraphrases: Annotated[
-        int | None,
-        typer.Option(min=12, help="Number of evaluation paraphrases; default: 24, or half of all."),
-    ] = None,
-    seeds_per_paraphrase: Annotated[
-        int, typer.Option(min=1, help="Seeds of each evaluation paraphrase, which has its own.")
-    ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Another number gives other seeds.")] = 0,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="The same seeds for all evaluation paraphrases instead: `0:4`."),
-    ] = None,
-    bound: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Accepted change of any other class, as every classifier predicts it.",
-        ),
-    ] = 0.2,
-    budget: Annotated[
-        int, typer.Option(min=0, help="Prompts to score in the search for words; 0: no search.")
-    ] = 300,
-    methods: Annotated[
-        list[str] | None,
-        typer.Option(help="Method to compare, such as `LEACE`; repeatable. Default: all."),
-    ] = None,
+    baselines: Annotated[str, option("Words that replace them in the control: `owl,church`.")] = "",
+    classifiers: _Classifiers = None,
+    other_prompts: _OtherPrompts = None,
+    selection_paraphrases: _SelectionParaphrases = None,
+    evaluation_paraphrases: _EvaluationParaphrases = None,
+    seeds_per_paraphrase: _SeedsPerParaphrase = 4,
+    seed: Annotated[int, option("Another number gives other seeds.", min=0)] = 0,
+    seeds: _Seeds = None,
+    bound: _Bound = 0.2,
+    budget: _Budget = 300,
+    methods: _Methods = None,
     out: options.OptionalNewFolder = None,
     cache: options.CacheFlag = True,
     json: options.JsonFlag = False,
@@ -109,9 +104,12 @@ def suppress(
         if result.steered is not None:
             console.status(f"The steered model is in {out / 'steered'}.")
     console.warn(result.warnings)
-    if json:
-        console.write_json(result.to_dict())
-        return
+    console.write_result(result, json=json, text=lambda: _print(result))
+
+
+def _print(result: SuppressionResult) -> None:
+    from clerestory.cli import console
+
     console.write(
         f"The unwanted is in {result.before.unwanted:.0%} of the pictures, and in "
         f"{result.control.unwanted:.0%} of the control's."

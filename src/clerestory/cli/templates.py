@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import argument, option
 
 __all__ = ["templates"]
+
+_Against = Annotated[
+    str | None,
+    option(
+        "Hard negative: what has its words or looks without being it, such as `a stained glass "
+        "window`; default: the concept's words, as a thing."
+    ),
+]
+_Out = Annotated[Path | None, option("File to write, ending in .toml; default: print it.")]
 
 
 @takes_model
 def templates(
-    concept: Annotated[str, typer.Argument(help="Words of the concept, such as `stained glass`.")],
+    concept: Annotated[str, argument("Words of the concept, such as `stained glass`.")],
     model: ModelOptions,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            help="Hard negative: what has its words or looks without being it, such as `a stained "
-            "glass window`; default: the concept's words, as a thing."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write, ending in .toml; default: print it.")
-    ] = None,
+    against: _Against = None,
+    out: _Out = None,
 ) -> None:
     """Write phrases per arm, sentence frames and items for `record --prompts`, to edit.
 

@@ -4,60 +4,63 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from clerestory.cli import options
 from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     from clerestory.causal import VerificationResult
 
 __all__ = ["verify"]
 
+_Unit = Annotated[
+    list[str] | None,
+    option(
+        "Unit to verify; repeatable. Default: the first-ranked of each kind in each stage, and at "
+        "the conditioning site."
+    ),
+]
+_SeedsPerItem = Annotated[
+    int, option("Number of new seeds of each item, which are its own.", min=1)
+]
+_Seeds = Annotated[
+    str | None, option("Seeds of every item instead: `7,8`; the claim is then of these.")
+]
+_Baselines = Annotated[
+    int | None,
+    option(
+        "Number of edits without the concept that each unit with an effect is compared with. "
+        "Default: 99, or more for many units.",
+        min=1,
+    ),
+]
+_SmallestEffect = Annotated[
+    float, option("Effect above which a unit controls the label.", min=0, max=1)
+]
+_Others = Annotated[
+    list[str] | None,
+    option(
+        "Classifier of side effects; repeatable. Default: those of the same network.",
+        "--other",
+    ),
+]
+
 
 @takes_model
 def verify(
     findings: options.FindingsFolder,
     model: ModelOptions,
-    classifier: Annotated[
-        str, typer.Option(help="Classifier of the pictures, such as lancet:style.")
-    ],
-    label: Annotated[str, typer.Option(help="Label of the concept.")],
-    unit: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Unit to verify; repeatable. Default: the first-ranked of each kind in each "
-            "stage, and at the conditioning site."
-        ),
-    ] = None,
-    items: Annotated[int, typer.Option(min=2, help="Number of evaluation items to draw.")] = 24,
-    seeds_per_item: Annotated[
-        int, typer.Option(min=1, help="Number of new seeds of each item, which are its own.")
-    ] = 4,
-    seeds: Annotated[
-        str | None,
-        typer.Option(help="Seeds of every item instead: `7,8`; the claim is then of these."),
-    ] = None,
-    baselines: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of edits without the concept that each unit with an effect is compared "
-            "with. Default: 99, or more for many units.",
-        ),
-    ] = None,
-    smallest_effect: Annotated[
-        float, typer.Option(min=0, max=1, help="Effect above which a unit controls the label.")
-    ] = 0.2,
+    classifier: Annotated[str, option("Classifier of the pictures, such as lancet:style.")],
+    label: Annotated[str, option("Label of the concept.")],
+    unit: _Unit = None,
+    items: Annotated[int, option("Number of evaluation items to draw.", min=2)] = 24,
+    seeds_per_item: _SeedsPerItem = 4,
+    seeds: _Seeds = None,
+    baselines: _Baselines = None,
+    smallest_effect: _SmallestEffect = 0.2,
     bound: options.Bound = 0.2,
-    others: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--other",
-            help="Classifier of side effects; repeatable. Default: those of the same network.",
-        ),
-    ] = None,
-    maps: Annotated[bool, typer.Option(help="Trace sites, steps and seeds.")] = True,
+    others: _Others = None,
+    maps: Annotated[bool, option("Trace sites, steps and seeds.")] = True,
     cache: options.CacheFlag = True,
     out: options.OptionalNewFolder = None,
     json: options.JsonFlag = False,
@@ -102,10 +105,7 @@ def verify(
             result.write(folder)
             save_maps(result, folder)
         console.status(f"The effects are in {out}.")
-    if json:
-        console.write_json(result.to_dict())
-    else:
-        _print(result)
+    console.write_result(result, json=json, text=lambda: _print(result))
 
 
 def _print(result: VerificationResult) -> None:

@@ -25,7 +25,6 @@ __all__ = [
     "atomic_file",
     "atomic_folder",
     "check_empty_folder",
-    "check_picture_suffix",
     "make_empty_folder",
     "open_planned_folder",
     "prepare_new_file",
@@ -185,17 +184,18 @@ def open_planned_folder(
     return folder
 
 
-def prepare_new_file(path: Path) -> Path:
+def prepare_new_file(path: Path, *, picture: bool = False) -> Path:
     """Check that a file does not exist, and create its folder.
 
     Args:
         path: The file.
+        picture: Whether its name has to end in the suffix of a picture format.
 
     Returns:
         The path.
 
     Raises:
-        OutputError: The file exists, or its folder cannot be created.
+        OutputError: The file exists, its suffix is another, or its folder cannot be created.
     """
     if path.exists():
         raise OutputError(f"{path} exists already; give a file that does not exist.")
@@ -203,22 +203,7 @@ def prepare_new_file(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path.parent} cannot be created: {error.strerror}.") from error
-    return path
-
-
-def check_picture_suffix(path: Path) -> Path:
-    """Check that a file name ends in the suffix of a picture format.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The path.
-
-    Raises:
-        OutputError: The suffix is another.
-    """
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+    if picture and path.suffix.lower() not in PICTURE_SUFFIXES:
         raise OutputError(
             f"{path} is not a picture's name; end it in {', '.join(PICTURE_SUFFIXES)}."
         )

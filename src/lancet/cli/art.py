@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import option
 from lancet.cli import options
 
 __all__ = ["art"]
@@ -15,7 +14,7 @@ __all__ = ["art"]
 
 @validated
 def art(
-    out: Annotated[Path, typer.Option(help="Folder for the packed art.")] = options.DEFAULT_ART,
+    out: Annotated[Path, option("Folder for the packed art.")] = options.DEFAULT_ART,
     world: options.WorldFile = None,
 ) -> None:
     """Fetch the art with npm and pack its sprites, unless the folder has them already.

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from clerestory.cli import options as shared
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import option
 from lancet.cli import options
 
 if TYPE_CHECKING:
@@ -18,29 +17,24 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+_Stages = Annotated[bool, option("Also measure each stage alone, which needs the art.", "--stages")]
+_PriorSteps = Annotated[int | None, option("Steps of the prior; default: the model's.", min=1)]
+
 
 @validated
 def evaluate(
     model: options.ModelName = options.SHIPPED,
-    sheet: Annotated[
-        Path | None, typer.Option(help="New PNG for all pictures with their prompts.")
-    ] = None,
-    stages: Annotated[
-        bool, typer.Option("--stages", help="Also measure each stage alone, which needs the art.")
-    ] = False,
+    sheet: Annotated[Path | None, option("New PNG for all pictures with their prompts.")] = None,
+    stages: _Stages = False,
     art: options.ArtFolder = options.DEFAULT_ART,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Denoising steps; default: the model's.")
-    ] = None,
-    prior_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of the prior; default: the model's.")
-    ] = None,
+    steps: Annotated[int | None, option("Denoising steps; default: the model's.", min=1)] = None,
+    prior_steps: _PriorSteps = None,
     json: shared.JsonFlag = False,
 ) -> None:
     """Draw a fixed set of prompts that are no training captions, and classify the pictures."""
     from clerestory.cli import console
     from clerestory.errors import OptionError
-    from clerestory.io.writing import atomic_file, check_picture_suffix, prepare_new_file
+    from clerestory.io.writing import atomic_file, prepare_new_file
     from lancet.evaluation import rates as evaluation
     from lancet.evaluation.contact_sheet import contact_sheet
 
@@ -49,7 +43,7 @@ def evaluate(
 
         Art.open(art)
     if sheet is not None:
-        check_picture_suffix(prepare_new_file(sheet))
+        prepare_new_file(sheet, picture=True)
     opened, folder = options.open_lancet(model)
     if stages and "prior" not in opened.family.stages:
         raise OptionError(f"{model} has no prior: --stages measures the stages of Lancet 1.0.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from clerestory.cli.options import option
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -14,12 +14,10 @@ __all__ = ["DEFAULT_ART", "ArtFolder", "ModelName", "WorldFile", "format_interva
 
 SHIPPED = "lancet"
 DEFAULT_ART = Path("build/art")
-ArtFolder = Annotated[Path, typer.Option(help="Folder written by `clerestory lancet art`.")]
-WorldFile = Annotated[
-    Path | None, typer.Option(help="Table of a world; default: the built-in one.")
-]
+ArtFolder = Annotated[Path, option("Folder written by `clerestory lancet art`.")]
+WorldFile = Annotated[Path | None, option("Table of a world; default: the built-in one.")]
 ModelName = Annotated[
-    str, typer.Option(help="`lancet`, `lancet-unet`, `lancet-mmdit`, or a folder of one of them.")
+    str, option("`lancet`, `lancet-unet`, `lancet-mmdit`, or a folder of one of them.")
 ]
 
 

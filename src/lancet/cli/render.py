@@ -5,29 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import option
 from lancet.cli import options
 
 __all__ = ["render"]
 
+_Fact = Annotated[str | None, option("Half of the scenes with this planted fact, half without.")]
+
 
 @validated
 def render(
-    out: Annotated[Path, typer.Option(help="New picture file, such as sheet.png.")],
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of scenes.")] = 60,
-    style: Annotated[str | None, typer.Option(help="Only scenes in this style.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Only scenes with this subject.")] = None,
-    place: Annotated[str | None, typer.Option(help="Only scenes in this place.")] = None,
-    mood: Annotated[str | None, typer.Option(help="Only people in this mood.")] = None,
-    perspective: Annotated[
-        str | None, typer.Option(help="Only scenes seen from this perspective.")
-    ] = None,
-    fact: Annotated[
-        str | None, typer.Option(help="Half of the scenes with this planted fact, half without.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene.")] = 0,
+    out: Annotated[Path, option("New picture file, such as sheet.png.")],
+    n: Annotated[int, option("Number of scenes.", "--n", min=1)] = 60,
+    style: Annotated[str | None, option("Only scenes in this style.")] = None,
+    subject: Annotated[str | None, option("Only scenes with this subject.")] = None,
+    place: Annotated[str | None, option("Only scenes in this place.")] = None,
+    mood: Annotated[str | None, option("Only people in this mood.")] = None,
+    perspective: Annotated[str | None, option("Only scenes seen from this perspective.")] = None,
+    fact: _Fact = None,
+    seed: Annotated[int, option("Seed of the first scene.", min=0)] = 0,
     art: options.ArtFolder = options.DEFAULT_ART,
     world: options.WorldFile = None,
 ) -> None:

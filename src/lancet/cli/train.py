@@ -7,45 +7,41 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import option
 from lancet.cli import options
 
 __all__ = ["train", "work_folder"]
 
+_Out = Annotated[
+    Path | None, option("Folder for the model; must be empty or absent. Required without --stage.")
+]
+_Work = Annotated[
+    Path | None,
+    option(
+        "Folder for renders and checkpoints, where the same command resumes; default: "
+        "~/.cache/clerestory/lancet, or a temporary one with --smoke."
+    ),
+]
+_Warm = Annotated[
+    str | None, option("Start from a model's weights: `shipped`, or its folder.", "--from")
+]
+_Stage = Annotated[
+    list[str] | None,
+    option("Only these stages. A folder is written where --from gives the other parts."),
+]
+
 
 @validated
 def train(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the model; must be empty or absent. Required without --stage."
-        ),
-    ] = None,
+    out: _Out = None,
     art: options.ArtFolder = options.DEFAULT_ART,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for renders and checkpoints, where the same command resumes; default: "
-            "~/.cache/clerestory/lancet, or a temporary one with --smoke."
-        ),
-    ] = None,
+    work: _Work = None,
     world: options.WorldFile = None,
-    smoke: Annotated[
-        bool, typer.Option(help="Train every stage, tiny, in about two minutes.")
-    ] = False,
-    warm: Annotated[
-        str | None,
-        typer.Option("--from", help="Start from a model's weights: `shipped`, or its folder."),
-    ] = None,
-    stage: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Only these stages. A folder is written where --from gives the other parts."
-        ),
-    ] = None,
-    version: Annotated[str, typer.Option(help="Version of the model, such as 1.0.")] = "",
+    smoke: Annotated[bool, option("Train every stage, tiny, in about two minutes.")] = False,
+    warm: _Warm = None,
+    stage: _Stage = None,
+    version: Annotated[str, option("Version of the model, such as 1.0.")] = "",
 ) -> None:
     """Train a Lancet on a world, from its art to a model folder.
 

@@ -5,70 +5,69 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from clerestory.cli.arguments import validated
+from clerestory.cli.options import option
 from lancet.cli.train import work_folder
 
 __all__ = ["train_siblings"]
 
+_Out = Annotated[
+    Path | None,
+    option(
+        "Folder for the siblings; must be empty or absent. Without it nothing is written but "
+        "checkpoints."
+    ),
+]
+_Art = Annotated[Path, option("Folder made by `clerestory lancet art`.")]
+_Work = Annotated[
+    Path | None,
+    option(
+        "Folder for renders and checkpoints, where a second call goes on; by default "
+        "~/.cache/clerestory/lancet-siblings (with --smoke a temporary one)."
+    ),
+]
+_Minutes = Annotated[
+    float | None, option("Save and stop after this long; the next call goes on.", min=0.1)
+]
+_Steps = Annotated[
+    int | None,
+    option(
+        "Steps of the stages that are trained, where the rate has fallen to its end; by default "
+        "the plan's.",
+        min=2,
+    ),
+]
+_Seed = Annotated[
+    int, option("Another run of the denoisers, beside that of seed 0, on the same latents.", min=0)
+]
+_Sight = Annotated[
+    float,
+    option(
+        "Weight of what the selection classifiers' body sees in the autoencoder's loss.",
+        min=0.0,
+    ),
+]
+_Warm = Annotated[
+    str | None, option("Start from weights: `shipped`, or a folder that --out wrote.", "--from")
+]
+_Partly = Annotated[bool, option("Write --out from the last checkpoints, unfinished.", "--partly")]
+_Sibling = Annotated[list[str] | None, option("Write only these into --out; both by default.")]
+
 
 @validated
 def train_siblings(
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for the siblings; must be empty or absent. Without it nothing is"
-            " written but checkpoints."
-        ),
-    ] = None,
-    art: Annotated[Path, typer.Option(help="Folder made by `clerestory lancet art`.")] = Path(
-        "build/art"
-    ),
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for renders and checkpoints, where a second call goes on; by default"
-            " ~/.cache/clerestory/lancet-siblings (with --smoke a temporary one)."
-        ),
-    ] = None,
-    smoke: Annotated[bool, typer.Option(help="Every stage, tiny, in seconds.")] = False,
-    stage: Annotated[list[str] | None, typer.Option(help="Only these stages.")] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Save and stop after this long; the next call goes on."),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Steps of the stages that are trained, where the rate has fallen"
-            " to its end; by default the plan's.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Another run of the denoisers, beside that of seed 0, on the same latents."
-        ),
-    ] = 0,
-    sight: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Weight of what the selection classifiers' body sees in the autoencoder's loss.",
-        ),
-    ] = 0.0,
-    warm: Annotated[
-        str | None,
-        typer.Option("--from", help="Start from weights: `shipped`, or a folder that --out wrote."),
-    ] = None,
-    partly: Annotated[
-        bool, typer.Option("--partly", help="Write --out from the last checkpoints, unfinished.")
-    ] = False,
-    sibling: Annotated[
-        list[str] | None, typer.Option(help="Write only these into --out; both by default.")
-    ] = None,
+    out: _Out = None,
+    art: _Art = Path("build/art"),
+    work: _Work = None,
+    smoke: Annotated[bool, option("Every stage, tiny, in seconds.")] = False,
+    stage: Annotated[list[str] | None, option("Only these stages.")] = None,
+    minutes: _Minutes = None,
+    steps: _Steps = None,
+    seed: _Seed = 0,
+    sight: _Sight = 0.0,
+    warm: _Warm = None,
+    partly: _Partly = False,
+    sibling: _Sibling = None,
 ) -> None:
     """Train `lancet-unet` and `lancet-mmdit` on Lancet 1.0's world and text encoder.
 
