@@ -8,14 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.edits.base import (
-    Affine,
-    DirectionEdit,
-    affine_identity,
-    check_units,
-    edits,
-    finite_number,
-)
+from clerestory.edits.base import Affine, DirectionEdit, affine_identity, edits
 
 __all__ = ["Ablate"]
 
@@ -40,11 +33,11 @@ class Ablate(DirectionEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "level", finite_number(self.site, "level", self.level))
+        self._set_finite("level")
 
     @override
     def __call__(self, value: Tensor) -> Tensor:
-        check_units(self.site, self.units, value.shape[-1])
+        self.check_units(value.shape[-1])
         direction = self.vector.to(value.device)
         # In float32: the sum over a thousand units loses digits in half precision.
         missing = self.level - value.float() @ direction

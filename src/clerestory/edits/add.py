@@ -16,7 +16,6 @@ from clerestory.edits.base import (
     Affine,
     DirectionEdit,
     affine_identity,
-    check_units,
     edits,
     rescaled,
     site_direction,
@@ -99,7 +98,7 @@ class Add(DirectionEdit, PerSample):
 
     @override
     def __call__(self, value: Tensor) -> Tensor:
-        check_units(self.site, self.units, value.shape[-1])
+        self.check_units(value.shape[-1])
         strength = torch.tensor(self.strength, dtype=torch.float32, device=value.device)
         if strength.ndim and len(strength) != len(value):
             raise EditError(

@@ -38,9 +38,7 @@ __all__ = [
     "SiteEdit",
     "UnitEdit",
     "affine_identity",
-    "check_units",
     "edits",
-    "finite_number",
     "name_of",
     "normalised_direction",
     "rescaled",
@@ -129,6 +127,20 @@ class SiteEdit:
         """
         return None if self.as_affine(units) is None else self
 
+    def check_units(self, units: int) -> None:
+        """Check that a site has the number of units that the edit was made for.
+
+        Args:
+            units: Number of units of the site.
+
+        Raises:
+            EditError: They differ.
+        """
+        if self.units not in (None, units):
+            raise EditError(
+                f"The edit at {self.site} is for {self.units} units and the site has {units}."
+            )
+
     def everywhere(self, branch: EditBranch) -> Self:
         """The same edit at all steps and all positions.
 
@@ -180,6 +192,21 @@ class SiteEdit:
         # The constructor checks restored values in `__post_init__`.
         return cls(**(restored | dict(tensors)))
 
+    def _set_finite(self, *names: str) -> None:
+        """Convert fields to floats; EditError where one is not a finite number."""
+        for name in names:
+            value = getattr(self, name)
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                number = math.nan
+            if not math.isfinite(number):
+                raise EditError(
+                    f"The {name} at {self.address} must be a finite number, not {value!r}."
+                )
+            # The usual way around `frozen` in `__post_init__`.
+            object.__setattr__(self, name, number)
+
     @classmethod
     def _setting_names(cls) -> list[str]:
         return [
@@ -212,7 +239,6 @@ class DirectionEdit(SiteEdit):
     vector: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # The usual way around `frozen` in `__post_init__`.
         object.__setattr__(self, "vector", normalised_direction(self.site, self.direction))
 
     @property
@@ -281,29 +307,6 @@ class UnitEdit(SiteEdit):
         return Affine(matrix, bias)
 
 
-def finite_number(site: str, noun: str, value: float) -> float:
-    """Convert a setting to a float.
-
-    Args:
-        site: The edit's site, for error messages.
-        noun: Name of the setting, for error messages.
-        value: The setting.
-
-    Returns:
-        The number.
-
-    Raises:
-        EditError: It is not a finite number.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise EditError(f"The {noun} at {site} must be a finite number, not {value!r}.")
-    return number
-
-
 def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float64]:
     """A copy of a direction for a whole site.
 
@@ -365,21 +368,6 @@ def rescaled(value: Tensor, before: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(value, dim=-1, keepdim=True).clamp_min(1e-12)
     target: Tensor = torch.linalg.vector_norm(before, dim=-1, keepdim=True)
     return value * (target / length)
-
-
-def check_units(site: str, expected: int, units: int) -> None:
-    """Check that a site has the number of units that an edit was made for.
-
-    Args:
-        site: The site, for error messages.
-        expected: Number of units of the edit.
-        units: Number of units of the activation.
-
-    Raises:
-        EditError: They differ.
-    """
-    if units != expected:
-        raise EditError(f"The edit at {site} is for {expected} units and the site has {units}.")
 
 
 def affine_identity(units: int) -> Affine:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.edits.base import Affine, UnitEdit, edits, finite_number
+from clerestory.edits.base import Affine, UnitEdit, edits
 
 __all__ = ["Clamp"]
 
@@ -26,7 +26,7 @@ class Clamp(UnitEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "value", finite_number(self.address, "value", self.value))
+        self._set_finite("value")
 
     @override
     def __call__(self, value: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.edits.base import Affine, SiteEdit, affine_identity, check_units, edits
+from clerestory.edits.base import Affine, SiteEdit, affine_identity, edits
 from clerestory.errors import EditError
 
 __all__ = ["Erase"]
@@ -88,7 +88,7 @@ class Erase(SiteEdit):
 
     @override
     def __call__(self, value: Tensor) -> Tensor:
-        check_units(self.site, self.units, value.shape[-1])
+        self.check_units(value.shape[-1])
         left, right, mean = (factor.to(value.device) for factor in self.tensors().values())
         centred = value.float() - mean
         # Factors rather than their product, which is a matrix of the site's full width.

@@ -9,14 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from clerestory.edits.ablate import Ablate
-from clerestory.edits.base import (
-    DirectionEdit,
-    SiteEdit,
-    check_units,
-    edits,
-    finite_number,
-    rescaled,
-)
+from clerestory.edits.base import DirectionEdit, SiteEdit, edits, rescaled
 
 __all__ = ["Reflect"]
 
@@ -44,12 +37,11 @@ class Reflect(DirectionEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("level", "strength"):
-            object.__setattr__(self, name, finite_number(self.site, name, getattr(self, name)))
+        self._set_finite("level", "strength")
 
     @override
     def __call__(self, value: Tensor) -> Tensor:
-        check_units(self.site, self.units, value.shape[-1])
+        self.check_units(value.shape[-1])
         direction, before = self.vector.to(value.device), value.float()
         excess = (before @ direction - self.level).clamp_min(0)[..., None]
         reflected = rescaled(before - self.strength * excess * direction, before)

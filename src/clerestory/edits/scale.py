@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.edits.base import Affine, UnitEdit, edits, finite_number
+from clerestory.edits.base import Affine, UnitEdit, edits
 
 __all__ = ["Scale"]
 
@@ -26,7 +26,7 @@ class Scale(UnitEdit):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "factor", finite_number(self.address, "factor", self.factor))
+        self._set_finite("factor")
 
     @override
     def __call__(self, value: Tensor) -> Tensor:

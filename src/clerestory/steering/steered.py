@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor
 
-from clerestory.edits.base import SiteEdit, check_units, name_of
+from clerestory.edits.base import SiteEdit, name_of
 from clerestory.edits.base import edits as edit_kinds
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
 from clerestory.io.reading import PARSE_ERRORS, describe_error, path_inside, read_json
@@ -267,8 +267,8 @@ def _check_fit(model: Model, edit: Edit) -> None:
     units = model.sites[edit.site].shape[1]
     if isinstance(edit, SiteEdit):
         model.sites.select(edit.address)
-        if edit.units is not None and units is not None:
-            check_units(edit.site, edit.units, units)
+        if units is not None:
+            edit.check_units(units)
 
 
 def _load_edits(folder: Path, saved: Sequence[Mapping[str, Any]]) -> list[SiteEdit]:
