@@ -36,14 +36,7 @@ class ResidualNet(nn.Module):
         self.width = 2 * widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features `[n, width]`: the mean and the maximum of each channel.
-
-        Args:
-            pictures: `[n, 3, 64, 64]`, from -1 to 1.
-
-        Returns:
-            `[n, 2 * widths[-1]]`.
-        """
+        """Pictures `[n, 3, 64, 64]` to `[n, width]`: the mean and the maximum of each channel."""
         maps = self.body(pictures)
         # The maximum finds a small object that the mean over a whole scene drowns.
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], dim=1)
@@ -68,14 +61,7 @@ class PlainNet(nn.Module):
         self.width = 2 * widths[-1]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features `[n, width]`: two averages over positions, weighted by attention.
-
-        Args:
-            pictures: `[n, 3, 64, 64]`, from -1 to 1.
-
-        Returns:
-            `[n, 2 * widths[-1]]`.
-        """
+        """Pictures `[n, 3, 64, 64]` to `[n, width]`: two averages, weighted by attention."""
         maps = self.body(pictures).flatten(2)
         attention = self.attend(maps.unflatten(2, (1, -1))).flatten(2).softmax(-1)
         return torch.einsum("nkp,ncp->nkc", attention, maps).flatten(1)

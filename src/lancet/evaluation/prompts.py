@@ -251,14 +251,6 @@ def contains_phrase(words: str, caption: str) -> bool:
 
 
 def _evaluation_prompt(scene: Scene, seed: int, part: Part) -> EvaluationPrompt:
-    return EvaluationPrompt(
-        prompt=scene.caption,
-        seed=seed,
-        subject=scene.subject,
-        style=scene.style,
-        place=scene.place,
-        mood=scene.mood,
-        second=scene.second,
-        perspective=scene.perspective,
-        part=part,
-    )
+    factors = ("subject", "style", "place", "mood", "second", "perspective")
+    levels = {factor: getattr(scene, factor) for factor in factors}
+    return EvaluationPrompt(scene.caption, seed, **levels, part=part)

@@ -6,6 +6,8 @@ their gradients, with a little noise on the latents, so that the decoder tolerat
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import VQModel
 from torch import Tensor
@@ -14,7 +16,7 @@ from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.settings import Settings
 
-__all__ = ["Autoencoder", "encode", "fold", "gradient_error"]
+__all__ = ["Autoencoder", "block_options", "encode", "fold", "gradient_error"]
 
 LATENT_NOISE = 0.05
 
@@ -35,10 +37,6 @@ class Autoencoder(Stage):
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """L1 of the pictures and of their gradients, and a pull of the latents to unit variance.
-
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: The step's generator.
 
         Returns:
             `pixels`, `gradients`, `spread`.
@@ -68,19 +66,34 @@ def network(settings: Settings) -> VQModel:
     Returns:
         The autoencoder, with random weights.
     """
-    blocks = len(settings.autoencoder_widths)
     return VQModel(
-        block_out_channels=settings.autoencoder_widths,
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        latent_channels=settings.latent_channels,
+        **block_options(settings.autoencoder_widths, settings.latent_channels),
         vq_embed_dim=settings.latent_channels,
         num_vq_embeddings=2,
-        norm_num_groups=8,
-        layers_per_block=1,
-        mid_block_add_attention=False,
         sample_size=64,
     )
+
+
+def block_options(widths: tuple[int, ...], latent_channels: int) -> dict[str, Any]:
+    """What all autoencoders of Lancets have in common: one layer a block, and no attention.
+
+    Args:
+        widths: Channels of the blocks, from the picture's side.
+        latent_channels: Channels of the latents.
+
+    Returns:
+        Arguments of `VQModel` and of `AutoencoderKL`.
+    """
+    return {
+        "block_out_channels": widths,
+        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
+        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
+        "latent_channels": latent_channels,
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        # Self-attention over 256 positions costs more than it gives to drawings of this size.
+        "mid_block_add_attention": False,
+    }
 
 
 @torch.no_grad()

@@ -48,10 +48,6 @@ class FactorStage(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of every factor on shifted, mirrored, blurred and noisy pictures.
 
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: The step's generator.
-
         Returns:
             One term per factor.
         """

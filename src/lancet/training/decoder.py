@@ -85,10 +85,6 @@ class Decoder(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of v, and of the embedding of the picture that it predicts.
 
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: The step's generator.
-
         Returns:
             `v` and `sight`, the embedding's.
         """

@@ -37,10 +37,6 @@ class ImageEncoder(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the embedding.
 
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: Not used.
-
         Returns:
             `embedding`.
         """

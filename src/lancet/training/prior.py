@@ -66,10 +66,6 @@ class Prior(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of the predicted clean embedding.
 
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: The step's generator.
-
         Returns:
             `embedding`.
         """

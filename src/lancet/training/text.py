@@ -59,10 +59,6 @@ class Text(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """InfoNCE both ways, and the loss of the factor heads on the text embedding.
 
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: Not used.
-
         Returns:
             `contrast` and `factors`.
         """

@@ -102,10 +102,6 @@ class Vision(Stage):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of every factor, and the error of the thumbnail.
 
-        Args:
-            rows: Indices of renders, `[n]`.
-            noise: The step's generator.
-
         Returns:
             One term per factor, and `thumbnail`.
         """

@@ -136,10 +136,9 @@ def _open(table: Path, art: Path) -> None:
 
 
 def _draw(scenes: list[Scene], size: int) -> Pictures:
-    from lancet.world.drawing import draw, draw_large
+    from lancet.world.drawing import draw
 
     art, world = _opened
     assert isinstance(art, Art)
     assert isinstance(world, World)
-    draw_one = draw if size == 64 else draw_large
-    return np.stack([draw_one(art, world, scene) for scene in scenes])
+    return np.stack([draw(art, world, scene, size) for scene in scenes])

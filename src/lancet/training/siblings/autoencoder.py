@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clerestory.types import Pictures
-from lancet.training.autoencoder import gradient_error
+from lancet.training.autoencoder import block_options, gradient_error
 from lancet.training.loop import Stage, mixed_precision
 from lancet.training.renders import Renders
 from lancet.training.siblings.settings import SiblingSettings
@@ -51,10 +51,6 @@ class SiblingAutoencoder(Stage):
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """L1 of pictures, gradients and halved pictures, and a pull of the latents to unit scale.
-
-        Args:
-            rows: Numbers of renders, `[n]`.
-            noise: The step's generator.
 
         Returns:
             `pixels`, `gradients`, `halved`, `scale`, and `sight` where there is an eye.
@@ -96,16 +92,8 @@ def network(settings: SiblingSettings) -> AutoencoderKL:
     Returns:
         The autoencoder, with random weights.
     """
-    blocks = len(settings.autoencoder_widths)
     return AutoencoderKL(
-        block_out_channels=settings.autoencoder_widths,
-        down_block_types=("DownEncoderBlock2D",) * blocks,
-        up_block_types=("UpDecoderBlock2D",) * blocks,
-        latent_channels=settings.latent_channels,
-        layers_per_block=1,
-        norm_num_groups=8,
-        # Self-attention over 256 positions costs more than it gives to drawings of this size.
-        mid_block_add_attention=False,
+        **block_options(settings.autoencoder_widths, settings.latent_channels),
         sample_size=128,
         scaling_factor=1.0,
         shift_factor=0.0,

@@ -115,10 +115,6 @@ class SiblingMMDiT(Denoiser):
         `SHIFT` draws high noise more often. Stable Diffusion 3's own logit-normal density is zero
         there, so it is not used.
 
-        Args:
-            rows: Numbers of scenes, `[n]`.
-            noise: The step's generator.
-
         Returns:
             `velocity`.
         """

@@ -28,14 +28,7 @@ class SteadyPlan(Plan):
     cooldown: float = 0.15
 
     def height(self, step: int) -> float:
-        """Where the rate is between its end and its peak: at its peak, then 1 - √progress.
-
-        Args:
-            step: The step, from 0.
-
-        Returns:
-            From 1, the peak, down to 0.
-        """
+        """Where the rate is between its end and its peak: at its peak, then 1 - √progress."""
         length = max(1, round(self.cooldown * self.steps))
         progress = min(1.0, max(0.0, (step - (self.steps - length)) / length))
         # 1 − √progress (Hägele et al. 2024): a run can be prolonged, as only the

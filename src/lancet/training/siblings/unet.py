@@ -46,10 +46,6 @@ class SiblingUNet(Denoiser):
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Squared error of v; noise levels are drawn as often as their errors count.
 
-        Args:
-            rows: Numbers of scenes, `[n]`.
-            noise: The step's generator.
-
         Returns:
             `v`.
         """

@@ -1,12 +1,12 @@
 """Scenes to pictures: a place, what stands in it, seen from somewhere, in a style.
 
-    picture = draw(art, world, scene)      # [64, 64, 3] uint8
-    large = draw_large(art, world, scene)  # [128, 128, 3], the same scene
+    picture = draw(art, world, scene)     # [64, 64, 3] uint8
+    large = draw(art, world, scene, 128)  # the same scene at twice the size
 
 `places` and `people` hold one drawn level each a function; `compose` puts them together. All
 randomness comes from the scene's seed, so a scene is the same picture byte for byte.
 """
 
-from lancet.world.drawing.compose import draw, draw_large
+from lancet.world.drawing.compose import draw
 
-__all__ = ["draw", "draw_large"]
+__all__ = ["draw"]

@@ -18,7 +18,7 @@ from lancet.world.scene import NONE, Scene
 from lancet.world.styles import styles
 from lancet.world.table import World
 
-__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "draw_large", "views"]
+__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "views"]
 
 LINES = ("high contrast", "monochrome")
 """Artworks of black lines, drawn light on dark places and with skin under a face."""
@@ -72,40 +72,29 @@ def from_below(rng: np.random.Generator) -> View:
     return View(size=1.12, rise=-14.0, horizon=119.0, lean=0.30)
 
 
-def draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
+def draw(art: Art, world: World, scene: Scene, size: int = 64) -> NDArray[np.uint8]:
     """Draw a scene; the same scene and art give the same bytes.
 
     Args:
         art: The sprites.
         world: The world, with the emoji of each level.
         scene: The scene.
+        size: Width and height in pixels, at most 128.
 
     Returns:
-        `[64, 64, 3]`, uint8.
+        `[size, size, 3]`, uint8.
 
     Raises:
         ArtError: A sprite is missing.
     """
-    # Drawn at twice the size and halved, which smooths every edge.
-    large = draw_large(art, world, scene)
-    small = cv2.resize(large, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA)
+    drawn = _draw(art, world, scene)
+    # Drawn at twice the default size and halved, which smooths every edge.
+    small = cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
 
-def draw_large(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
-    """Draw a scene without halving it.
-
-    Args:
-        art: The sprites.
-        world: The world, with the emoji of each level.
-        scene: The scene.
-
-    Returns:
-        `[128, 128, 3]`, uint8.
-
-    Raises:
-        ArtError: A sprite is missing.
-    """
+def _draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
+    """A scene at its full size, `[128, 128, 3]`."""
     # Another stream than the sampler's, so that drawing does not change the samples.
     rng = np.random.default_rng([scene.seed, 2])
     view = views[scene.perspective](rng)
