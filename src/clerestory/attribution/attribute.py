@@ -18,6 +18,7 @@ from clerestory.attribution.measurement import BATCH, Measurer, unit_sites
 from clerestory.attribution.paraphrases import (
     DEFAULT_COUNT,
     MIN_COUNT,
+    SHARED_SEEDS,
     paraphrase,
     parse_paraphrases,
 )
@@ -263,10 +264,7 @@ def _design_warnings(games: Games, shared_seeds: bool) -> Iterator[EvidenceWarni
             "about others: the shares are undecided.",
         )
     if shared_seeds:
-        yield EvidenceWarning(
-            "shared-seeds",
-            "All paraphrases share their seeds: the intervals are about these seeds alone.",
-        )
+        yield SHARED_SEEDS
 
 
 def _removal_warnings(splits: Mapping[str, Split]) -> Iterator[EvidenceWarning]:

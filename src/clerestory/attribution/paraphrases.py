@@ -14,12 +14,14 @@ import numpy as np
 from clerestory.attribution.baselines import PREPOSITIONS
 from clerestory.attribution.pieces import Removal, SegmentedPrompt, parse_pieces
 from clerestory.errors import EvidenceError, PromptError
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.models import Model
 from clerestory.types import Floats, Integers
 
 __all__ = [
     "DEFAULT_COUNT",
     "MIN_COUNT",
+    "SHARED_SEEDS",
     "TEMPLATES",
     "paraphrase",
     "parse_paraphrases",
@@ -29,6 +31,9 @@ __all__ = [
 ]
 
 MIN_COUNT, DEFAULT_COUNT = 20, 48
+SHARED_SEEDS = EvidenceWarning(
+    "shared-seeds", "All paraphrases share their seeds: the intervals are about these seeds alone."
+)
 TEMPLATES = (
     "{item}",
     "a picture of {item}",

@@ -117,12 +117,9 @@ def trace(
     # By the negative prompt, which both arms of a pair then share.
     chosen_seeds = [explicit or item_seeds(prompt, seeds_per_item) for prompt in negative]
     with progress_bars(progress) as report:
-        trials = Trials(
-            evaluator=Evaluator(model, cache, progress=report),
-            pairs=with_seeds(pairs, chosen_seeds),
-            target=target,
-            others=load_preserved(target.classifier, others),
-        )
+        evaluator = Evaluator(model, cache, progress=report)
+        preserved = load_preserved(target.classifier, others)
+        trials = Trials(evaluator, with_seeds(pairs, chosen_seeds), target, preserved)
         # These are drawn for all items; the maps take the first `MAP_ITEMS` of them.
         unedited, prompted = trials.draw_arms()
         maps = trace_maps(trials)

@@ -131,12 +131,9 @@ def verify(
     # As many as the correction for all units takes, unless the caller says how many.
     criteria = _Criteria(baselines or baseline_count(len(selected)), smallest_effect, bound)
     with progress_bars(progress) as report:
-        trials = Trials(
-            evaluator=Evaluator(model, cache, progress=report),
-            pairs=with_seeds(pairs, drawn_seeds),
-            target=target,
-            others=load_preserved(target.classifier, others),
-        )
+        evaluator = Evaluator(model, cache, progress=report)
+        preserved = load_preserved(target.classifier, others)
+        trials = Trials(evaluator, with_seeds(pairs, drawn_seeds), target, preserved)
         unedited, prompted = trials.draw_arms()
         # After the prompts: the first drawing shows quickest that a model does not work.
         readings = read_selection(

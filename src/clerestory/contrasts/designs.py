@@ -129,7 +129,7 @@ class Design(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArmGrid:
-    """Arms that are complete grids of items × phrases × frames.
+    """Arms that are complete grids of items × phrases × frames; a `Design`.
 
     Attributes:
         items: The items of each arm, sorted; the same in every arm where `paired`.
@@ -197,43 +197,19 @@ class ArmGrid:
         return averaged.reshape(*shape, values.shape[1])
 
     def average(self, values: Floats) -> ArmValues:
-        """Average seeds within cells, then phrases and frames, to a row for each item.
-
-        Args:
-            values: `[sample, unit]`.
-
-        Returns:
-            `[item, unit]` for each arm.
-        """
+        """Average seeds within cells, then phrases and frames, to a row for each item."""
         means = {arm: self.cells(values, arm).mean((1, 2)) for arm in self.arms}
         return ArmValues(
             means["positive"], means["negative"], means.get("hard_negative"), self.paired
         )
 
     def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
-        """AUROC of the cells of the positive arm against those of another.
-
-        Args:
-            values: `[sample, unit]`.
-            against: The other arm.
-
-        Returns:
-            `[unit]`.
-        """
+        """AUROC of the cells of the positive arm against those of another."""
         positive, other = (self._flat(values, arm) for arm in ("positive", against))
         return np.asarray(auroc(positive, other))
 
     def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
-        """Test over items, phrases and frames; `difference` is AUROC − 0.5 for ranks.
-
-        Args:
-            values: `[sample, unit]`.
-            against: The other arm.
-            ranks: Whether to compare mid-ranks among both arms instead of values.
-
-        Returns:
-            The test of each unit.
-        """
+        """Test over items, phrases and frames; `difference` is AUROC − 0.5 for ranks."""
         positive, other = (self.cells(values, arm) for arm in ("positive", against))
         # Ranks over both arms of this comparison, since each has other negatives.
         if ranks:
@@ -241,16 +217,7 @@ class ArmGrid:
         return arm_test(positive, other, paired=self.paired)
 
     def interval(self, values: Floats, against: str, level: float) -> Interval:
-        """Interval of the AUROC over items and templates.
-
-        Args:
-            values: One unit's `[sample]`.
-            against: The other arm.
-            level: Coverage.
-
-        Returns:
-            The interval, over items and templates as in `clerestory.stats.auroc_interval`.
-        """
+        """Interval of the AUROC over items and templates."""
         positive, other = (
             self.cells(values[:, None], arm)[..., 0] for arm in ("positive", against)
         )
@@ -262,7 +229,7 @@ class ArmGrid:
 
 @dataclass(frozen=True, eq=False)
 class CellDesign:
-    """Cells of one item and one template, each with samples of every arm.
+    """Cells of one item and one template, each with samples of every arm; a `Design`.
 
     Attributes:
         items: The item of each cell, codes from 0.
@@ -303,14 +270,7 @@ class CellDesign:
         )
 
     def average(self, values: Floats) -> ArmValues:
-        """Average the samples of each arm within each cell; a row for each cell.
-
-        Args:
-            values: `[sample, unit]`.
-
-        Returns:
-            `[cell, unit]` for each arm.
-        """
+        """Average the samples of each arm within each cell; a row for each cell."""
         means = {
             arm: np.stack([values[rows].mean(0, dtype=np.float64) for rows in cells])
             for arm, cells in self.rows.items()
@@ -318,30 +278,15 @@ class CellDesign:
         return ArmValues(means["positive"], means["negative"], means.get("hard_negative"))
 
     def auroc(self, values: Floats, against: str) -> NDArray[np.float64]:
-        """Mean over cells of the AUROC within each.
-
-        Args:
-            values: `[sample, unit]`.
-            against: The other arm.
-
-        Returns:
-            `[unit]`.
-        """
+        """Mean over cells of the AUROC within each."""
         return np.asarray(self._cell_aurocs(values, against).mean(0))
 
     def test(self, values: Floats, against: str, *, ranks: bool = True) -> ArmTest:
         """Test over items and templates; each cell counts by its AUROC less 0.5.
 
         An AUROC within a cell is 0.5 on average where the sides do not differ, however skewed the
-        unit and unequal the numbers of samples; a difference of means is skewed as well.
-
-        Args:
-            values: `[sample, unit]`.
-            against: The other arm.
-            ranks: Whether a cell counts by its AUROC; otherwise by its difference of means.
-
-        Returns:
-            The test of each unit.
+        unit and unequal the numbers of samples; a difference of means, which counts without
+        `ranks`, is skewed as well.
         """
         if ranks:
             # Ranks within a cell: only there do both sides share item and template.
@@ -354,16 +299,7 @@ class CellDesign:
         return cell_test(differences, self.items, self.phrases, self.templates)
 
     def interval(self, values: Floats, against: str, level: float) -> Interval:
-        """Interval of the mean AUROC within cells.
-
-        Args:
-            values: One unit's `[sample]`.
-            against: The other arm.
-            level: Coverage.
-
-        Returns:
-            The interval, as in `clerestory.stats.cell_auroc_interval`.
-        """
+        """Interval of the mean AUROC within cells."""
         aurocs = self._cell_aurocs(values[:, None], against)[:, 0]
         return cell_auroc_interval(aurocs, self.items, self.phrases, self.templates, level=level)
 

@@ -112,6 +112,7 @@ def find(
     )
     check_minimum(EvidenceError, 1, splits=splits)
     predictions = pictures.predictions(extra=labels)
+    columns = {"within": within, "template": template, "phrase": phrase}
     results = []
     for split in range(splits):
         samples = contrast_samples(
@@ -119,9 +120,7 @@ def find(
             queries,
             predictions,
             match=match,
-            within=within,
-            template=template,
-            phrase=phrase,
+            **columns,
             # Consecutive seeds, so that the first split is the one that `splits=1` gives.
             seed=seed + split,
         )
@@ -152,9 +151,7 @@ def find(
             model["weights"],
             **queries,
             match=list(split_names(match)),
-            within=within,
-            template=template,
-            phrase=phrase,
+            **columns,
             kind=kind,
             top=top,
             splits=splits,

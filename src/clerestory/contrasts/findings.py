@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from clerestory.contrasts.arms import ARMS
 from clerestory.errors import EvidenceError
@@ -365,12 +366,9 @@ class Findings(Result):
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
         return to_jsonable(_Fields(**{**content, "classifiers": checks}))
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write JSON, directions (safetensors) and samples (Parquet).
-
-        Args:
-            folder: The folder; files of these names are overwritten.
-        """
+        """Write JSON, directions (safetensors) and samples (Parquet)."""
         super().write(folder)
         # safetensors writes the buffer as it lies in memory and refuses strided arrays.
         directions = {unit: np.ascontiguousarray(d) for unit, d in self.directions.items()}
@@ -379,18 +377,8 @@ class Findings(Result):
             self.samples.to_parquet(folder / SAMPLES)
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Findings:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder that was given to `save`.
-
-        Returns:
-            Equal findings.
-
-        Raises:
-            EvidenceError: A file is missing, damaged, or no findings.
-        """
         try:
             path = path_inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, max_bytes=MAX_BYTES)

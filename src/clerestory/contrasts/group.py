@@ -98,15 +98,7 @@ def group(
     )
     # Pictures of uncertain class belong to no side, rather than to the others.
     usable = samples[samples["usable"]]
-    tables = {name: _arms(usable, name) for name in chosen}
-    # A small class is left out, not refused: the others are what most users came for.
-    large = {name: table for name, table in tables.items() if _cells(table) >= MIN_CELLS}
-    if not large:
-        counts = ", ".join(f"{name}: {_cells(table)}" for name, table in tables.items())
-        raise EvidenceError(
-            f"No class has {MIN_CELLS} cells in each half that hold it and another class (cells: "
-            f"{counts}). Record more seeds of each prompt, or control fewer columns."
-        )
+    large = _large_classes(usable, chosen)
     options: dict[str, Any] = {
         "classifier": classifier,
         "classes": list(classes),
@@ -166,6 +158,20 @@ def _find(
         top=top,
         progress=report,
     )
+
+
+def _large_classes(usable: pd.DataFrame, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The arms of each class with enough cells; EvidenceError where there is none."""
+    tables = {name: _arms(usable, name) for name in classes}
+    # A small class is left out, not refused: the others are what most users came for.
+    large = {name: table for name, table in tables.items() if _cells(table) >= MIN_CELLS}
+    if not large:
+        counts = ", ".join(f"{name}: {_cells(table)}" for name, table in tables.items())
+        raise EvidenceError(
+            f"No class has {MIN_CELLS} cells in each half that hold it and another class (cells: "
+            f"{counts}). Record more seeds of each prompt, or control fewer columns."
+        )
+    return large
 
 
 def _arms(usable: pd.DataFrame, name: str) -> pd.DataFrame:

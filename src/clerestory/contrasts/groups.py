@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from clerestory.contrasts.findings import Findings, Status, UnitKind, read_samples
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
@@ -151,30 +153,17 @@ class Groups(Result):
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
         return to_jsonable(_Fields(**{**content, "groups": groups}))
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write `groups.json`, the samples, and a folder of findings for each group.
-
-        Args:
-            folder: The folder; files of these names are overwritten.
-        """
+        """Write `groups.json`, the samples, and a folder of findings for each group."""
         super().write(folder)
         self.samples.to_parquet(folder / SAMPLES)
         for name, group in self.groups.items():
             group.findings.write(findings_folder(folder, list(self.groups), name))
 
     @classmethod
+    @override
     def load(cls, folder: Path) -> Groups:
-        """Read what `save` wrote.
-
-        Args:
-            folder: The folder that was given to `save`.
-
-        Returns:
-            Equal groups.
-
-        Raises:
-            EvidenceError: A file is missing, damaged, or holds no groups.
-        """
         read = load_json(_Fields, folder, FILE, EvidenceError)
         groups = {
             name: Group(

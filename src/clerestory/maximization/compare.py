@@ -165,12 +165,9 @@ class ComparisonResult(Result):
             "provenance": asdict(self.provenance),
         }
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write `comparison.json`, the pictures, and `compare.png`, a sheet of them.
-
-        Args:
-            folder: The folder; files of these names are overwritten.
-        """
+        """Write `comparison.json`, the pictures, and `compare.png`, a sheet of them."""
         super().write(folder)
         pictures = {outcome.name: outcome.pictures for outcome in self.conditions}
         write_pictures(folder / PICTURES, pictures)

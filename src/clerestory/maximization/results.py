@@ -368,12 +368,8 @@ class MaximizationResult(_Figures, Result):
         self.write(folder)
         return folder
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write the files of `save` over any that are there.
-
-        Args:
-            folder: The folder; created if missing.
-        """
         import pandas as pd
 
         folder.mkdir(parents=True, exist_ok=True)

@@ -120,12 +120,9 @@ class SearchComparison(Result):
         saved = _Saved(self.objective, self.budget, self._finals(), self.provenance)
         return asdict(saved)
 
+    @override
     def write(self, folder: Path) -> None:
-        """Write `searches.json`, `curves.npz` and `searches.png`.
-
-        Args:
-            folder: The folder; files of these names are overwritten.
-        """
+        """Write `searches.json`, `curves.npz` and `searches.png`."""
         super().write(folder)
         arrays: dict[str, Any] = dict(self.curves)
         np.savez_compressed(folder / CURVES, **arrays)

@@ -198,11 +198,8 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         *(EvidenceWarning("other", text) for text in notes),
         *goal.warnings(),
         *control_warnings([side_effects], shared_seeds=seeds is not None),
-        *baseline_warnings(baselines, 1),
+        *_baseline_warnings(baselines, baseline_effects),
     ]
-    if baselines and baseline_effects is None:
-        text = "The site has no other directions that the edit could be compared with."
-        warnings.append(EvidenceWarning("few-baselines", text))
     candidate_figures = _candidate_figures(candidates)
     calibration = Calibration(
         **vars(figures.pop(EDITED)),
@@ -418,6 +415,15 @@ def _baseline_edits(
         # Without samples, or where they are all alike, there is no other direction of this site.
         return [], 0
     return [Add(edit.site, each) for each in directions], permuted
+
+
+def _baseline_warnings(count: int, effects: BaselineEffects | None) -> list[EvidenceWarning]:
+    """Warnings of too few baselines, and where they were asked for and there are none."""
+    warnings = baseline_warnings(count, 1)
+    if count and effects is None:
+        text = "The site has no other directions that the edit could be compared with."
+        warnings.append(EvidenceWarning("few-baselines", text))
+    return warnings
 
 
 def _candidate_figures(candidates: Sequence[Candidate]) -> tuple[CandidateFigures, ...]:

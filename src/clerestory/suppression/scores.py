@@ -204,14 +204,8 @@ def score(
             for each in (before, control, drawing)
         ]
         low, high = reduction_interval(*outcomes)
-    changes = [
-        _largest_changes(association, name, classifier, drawing, before)
-        for name, classifier in classifiers.items()
-    ]
-    # Of rates, and of probabilities.
-    preservation, certain_preservation = (
-        1 - max(sizes) if sizes else None
-        for sizes in ([pair[part] for pair in changes if pair is not None] for part in (0, 1))
+    preservation, certain_preservation = _class_preservation(
+        association, classifiers, drawing, before
     )
     others = {target.classifier for target in association.unwanted}
     same = [
@@ -305,6 +299,21 @@ def side_effects(
 def _unwanted_labels(association: Association, classifier: str) -> list[str]:
     """The unwanted labels of a classifier."""
     return [label for name, label in association.unwanted if name == classifier]
+
+
+def _class_preservation(
+    association: Association,
+    classifiers: Mapping[str, Classifier],
+    drawing: Drawing,
+    before: Drawing,
+) -> tuple[float | None, float | None]:
+    """1 less the largest change of any class, of rates and of probabilities; None without one."""
+    changes = [
+        _largest_changes(association, name, classifier, drawing, before)
+        for name, classifier in classifiers.items()
+    ]
+    rates, probabilities = ([pair[part] for pair in changes if pair is not None] for part in (0, 1))
+    return (1 - max(rates), 1 - max(probabilities)) if rates else (None, None)
 
 
 def _largest_changes(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clerestory.attribution import SegmentedPrompt, paraphrase
-from clerestory.attribution.paraphrases import prompts_fit, template_groups
+from clerestory.attribution.paraphrases import SHARED_SEEDS, prompts_fit, template_groups
 from clerestory.classifiers import ClassifierHead, load_classifier
 from clerestory.errors import EvidenceError, SearchError
 from clerestory.evaluation import (
@@ -272,10 +272,7 @@ def _design_warnings(result: MethodResult, *, shared_seeds: bool) -> Iterator[Ev
             f"changes by more than {effects.reachable:.2f}, not {effects.bound:.2f}: take more.",
         )
     if shared_seeds:
-        yield EvidenceWarning(
-            "shared-seeds",
-            "All paraphrases share their seeds: the intervals are about these seeds alone.",
-        )
+        yield SHARED_SEEDS
 
 
 def _shared_classifiers(association: Association) -> list[EvidenceWarning]:
