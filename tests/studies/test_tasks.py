@@ -90,7 +90,9 @@ def test_a_claim_says_its_design_its_power_and_what_it_generalises_over() -> Non
     assert "against the hard negative 0.970 (0.920 to 0.990), 97.5% intervals, p 1e-07," in text
     assert "q 1e-06; 24 items, 6 phrases in each arm, df 9.8; an AUROC of 0.71 would be" in text
     assert text.endswith("The test generalises over items and phrases.")
-    assert "; not even an AUROC of 1 would be found with 80% power" in sentence(detectable_auroc=1.2)
+    assert "; not even an AUROC of 1 would be found with 80% power" in sentence(
+        detectable_auroc=1.2
+    )
     assert "24 items, 6 positive and 5 negative phrases" in sentence(templates=(6, 5))
     crossed = sentence(design="crossed")
     assert "6 sentence frames in each arm" in crossed
