@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from clerestory.errors import RegistryError
 
-__all__ = ["Registry", "load_plugin", "plugins", "suggest"]
+__all__ = ["Registry", "load_plugin", "nearest", "plugins", "suggest"]
 
 T = TypeVar("T")
 
@@ -37,13 +37,26 @@ def suggest(name: str, known: Iterable[str]) -> str:
         A text that begins with a space.
     """
     names = sorted(known)
-    # Case is the most common mistake and should not hide the nearest name.
-    folded = {each.casefold(): each for each in names}
-    matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
-    near = [folded[match] for match in matches]
+    near = nearest(name, names)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     shown = ", ".join(names[:24]) + (f" and {len(names) - 24} more" if len(names) > 24 else "")
     return f"{hint} Known: {shown or 'none'}."
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The names that are most like another one.
+
+    Args:
+        name: The name that was not found.
+        known: The names that exist.
+
+    Returns:
+        Up to three, the nearest first.
+    """
+    # Case is the most common mistake and should not hide the nearest name.
+    folded = {each.casefold(): each for each in known}
+    matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    return [folded[match] for match in matches]
 
 
 class Registry(Mapping[str, T]):

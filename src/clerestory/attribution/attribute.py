@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from clerestory.arguments import checked
 from clerestory.attribution.drawing import draw_attribution
 from clerestory.attribution.games import MIN_TEMPLATES, Games, Sample
 from clerestory.attribution.measurement import BATCH, Measurer, unit_sites
@@ -44,6 +45,7 @@ __all__ = ["attribute"]
 DEFAULT_BUDGET = 128
 
 
+@checked()
 def attribute(
     model: Model,
     prompt: str | SegmentedPrompt,

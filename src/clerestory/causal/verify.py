@@ -17,6 +17,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.arguments import checked
 from clerestory.causal.baselines import (
     BaselineEffects,
     SelectionReadings,
@@ -68,6 +69,7 @@ CHUNK = 16
 Direction = NDArray[np.float64]
 
 
+@checked()
 def verify(
     findings: Findings,
     model: Model,

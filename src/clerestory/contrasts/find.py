@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from clerestory.arguments import checked
 from clerestory.checks import check_choice, check_minimum
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.contrast import contrast, provenance
@@ -43,6 +44,7 @@ KINDS: Mapping[str, tuple[UnitKind, ...]] = {
 }
 
 
+@checked()
 def find(
     recording: Recording,
     *,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from clerestory.arguments import checked
 from clerestory.classifiers import load_classifier
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.arms import HALVES
@@ -53,6 +54,7 @@ MIN_CELLS = 6
 PREDICTION, CONFIDENCE = "predicted.group", "predicted.group.confidence"
 
 
+@checked()
 def group(
     recording: Recording,
     *,

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import Tensor
 from typing_extensions import override
 
+from clerestory.arguments import checked_constructor
 from clerestory.errors import EditError
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import Branch, Edit
@@ -324,7 +325,10 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
         raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
     array = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
     # A copy: the edit is frozen, and the caller may change the array later.
-    vector = np.array(array, dtype=np.float64)
+    try:
+        vector = np.array(array, dtype=np.float64)
+    except (TypeError, ValueError):  # a text, or rows of several lengths
+        vector = np.array(np.nan)
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise EditError(
             f"The direction for {site} has shape {list(vector.shape)} or is not finite; expected "
@@ -382,7 +386,15 @@ def affine_identity(units: int) -> Affine:
     return Affine(torch.eye(units, dtype=torch.float64), torch.zeros(units, dtype=torch.float64))
 
 
-edits: Registry[type[SiteEdit]] = Registry(
+class _Edits(Registry[type[SiteEdit]]):
+    """Checks what the constructors of its classes are given."""
+
+    @override
+    def add(self, name: str, entry: type[SiteEdit]) -> type[SiteEdit]:
+        return super().add(name, checked_constructor(EditError)(entry))
+
+
+edits: Registry[type[SiteEdit]] = _Edits(
     "edit", package="clerestory.edits", group="clerestory.edits"
 )
 """Classes of edits by their names in saved steered models."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from typing_extensions import override
 
+from clerestory.arguments import checked
 from clerestory.edits.base import Affine, SiteEdit, affine_identity, edits
 from clerestory.errors import EditError
 
@@ -49,6 +50,7 @@ class Erase(SiteEdit):
             )
 
     @classmethod
+    @checked(EditError, options=("branch", "positions"))
     def fit(cls, site: str, activations: ArrayLike, labels: ArrayLike, **options: Any) -> Self:
         """Fit the eraser of a concept. With few samples the covariance is shrunk.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from typing_extensions import override
 
+from clerestory.arguments import checked
 from clerestory.classifiers import parse_target
 from clerestory.errors import SearchError
 from clerestory.evaluation import (
@@ -188,6 +189,7 @@ class ComparisonResult(Result):
         return cls(saved.target, saved.items, saved.seeds, tuple(conditions), saved.provenance)
 
 
+@checked()
 def compare(
     model: Model,
     search: MaximizationResult | Sequence[str] | str | Path,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.arguments import checked
 from clerestory.contrasts import Findings
 from clerestory.errors import SearchError, SiteError
 from clerestory.evaluation import CacheOption, Condition, Design, Evaluator
@@ -46,6 +47,7 @@ PICTURE_SEEDS = range(4)
 """Seeds of the pictures if the objective does not depend on seeds."""
 
 
+@checked()
 def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its command
     model: Model,
     objective: Objective | str,

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from clerestory.errors import OptionError
+from clerestory.arguments import checked
+from clerestory.errors import OptionError, PromptError
+from clerestory.models.core.family import TapCallback
 from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
-from clerestory.models.core.types import Branch, Edit, Options, Pool, Sites
+from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
 from clerestory.models.profile import ModelProfile
 from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
-    from clerestory.models.core.family import Family, TapCallback
+    from clerestory.models.core.family import Family
 
 __all__ = ["Model"]
 
@@ -35,6 +37,7 @@ class Model:
     unpickled, any other takes its pipeline along.
     """
 
+    @checked()
     def __init__(
         self,
         name: str,
@@ -96,6 +99,7 @@ class Model:
         """The diffusers pipeline inside, untouched."""
         return self.family.pipeline
 
+    @checked(options=OPTION_NAMES)
     def run(
         self,
         prompts: str | Sequence[str],
@@ -165,6 +169,7 @@ class Model:
         )
         return runs[0]
 
+    @checked(options=OPTION_NAMES)
     def sweep(
         self,
         prompts: str | Sequence[str],
@@ -223,6 +228,7 @@ class Model:
         )
         return run_sweep(self, request)
 
+    @checked(options=OPTION_NAMES)
     def options(self, **changed: Any) -> Options:
         """The model's defaults with some options changed.
 
@@ -245,6 +251,7 @@ class Model:
                 )
         return options
 
+    @checked()
     def check_prompt(self, prompt: str) -> None:
         """Check that the model can take a prompt.
 
@@ -256,6 +263,7 @@ class Model:
         """
         self.family.check_prompts([prompt])
 
+    @checked(PromptError)
     def tokenize(self, prompt: str) -> list[str]:
         """Split a prompt into tokens as the model reads it, without start and end tokens.
 

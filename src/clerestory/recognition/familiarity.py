@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clerestory.arguments import checked
 from clerestory.errors import EvidenceError, PromptError
 from clerestory.evaluation import CacheOption, Evaluator, fill
 from clerestory.models import Model
@@ -53,6 +54,7 @@ PICTURED = 4
 """Controls whose pictures are kept."""
 
 
+@checked()
 def familiarity(
     model: Model,
     phrase: str,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.arguments import checked
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
 from clerestory.models.core.addresses import parse, select
@@ -33,10 +34,12 @@ class Recording:
         store: The files of the recording.
     """
 
+    @checked()
     def __init__(self, store: Store) -> None:
         self.store = store
 
     @classmethod
+    @checked(RecordingError)
     def open(cls, where: str | Path) -> Recording:
         """Open a recording.
 
@@ -129,6 +132,7 @@ class Recording:
     def _partial(self) -> bool:
         return len(self.rows) < len(self)
 
+    @checked(SiteError)
     def read(self, site: str) -> xr.DataArray:
         """The values of one site with the coordinates of its samples, read when used.
 
@@ -165,6 +169,7 @@ class Recording:
                 array = array.sel({axis: list(selected)})
         return array.isel(sample=self.rows) if self._partial else array
 
+    @checked(SiteError)
     def chunks(self, site: str) -> Iterator[NDArray[np.float32]]:
         """The values of one site chunk by chunk, in constant memory.
 
@@ -191,6 +196,7 @@ class Recording:
             values: Any = self.store.values(address)[rows.start : rows.stop]
             return np.asarray(values[good], np.float32)
 
+    @checked()
     def pictures(self, rows: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
         """Pictures of samples.
 
@@ -216,6 +222,7 @@ class Recording:
             pictures: NDArray[np.uint8] = array.oindex[indices]
             return pictures
 
+    @checked()
     def batches(
         self, site: str, size: int = 4096, *, seed: int = 0, spread: int = 8
     ) -> Iterator[NDArray[np.float32]]:
@@ -259,6 +266,7 @@ class Recording:
         if len(remainder):
             yield remainder
 
+    @checked(SiteError)
     def address(self, site: str) -> str:
         """The address of the one site that a pattern matches.
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.arguments import checked
 from clerestory.errors import OutputError, RecordingError
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
-from clerestory.models.core.types import Branch, Pool
+from clerestory.models.core.types import OPTION_NAMES, Branch, Pool
 from clerestory.models.core.weight_digests import encoder_digests
 from clerestory.recordings.plan import Plan, check_same, make_plan
 from clerestory.recordings.recording import Recording
@@ -37,6 +38,7 @@ OnSurvey = Callable[[Survey], None]
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+@checked(options=OPTION_NAMES)
 def record(
     model: Model,
     prompts: str | Path | Sequence[str] | pd.DataFrame,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clerestory.arguments import checked
 from clerestory.causal.baselines import (
     BaselineEffects,
     baseline_count,
@@ -84,6 +85,7 @@ EVALUATION_SEED = 1
 UNEDITED, WORDS, SEARCHED, BASELINE, SLIDER = "unedited", "words", "searched", "baseline", "lora"
 
 
+@checked()
 def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     model: Model,
     findings: Findings | str | Path,

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 from torch import Tensor
 
+from clerestory.arguments import checked
 from clerestory.edits.base import SiteEdit, name_of
 from clerestory.edits.base import edits as edit_kinds
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
@@ -78,6 +79,7 @@ class SteeredModel:
         EditError: An edit is for another number of units.
     """
 
+    @checked()
     def __init__(
         self,
         model: Model,
@@ -94,6 +96,7 @@ class SteeredModel:
     def __repr__(self) -> str:
         return f"SteeredModel({self.model!r}, {list(self.edits)!r})"
 
+    @checked()
     def run(
         self,
         prompts: str | Sequence[str],
@@ -115,6 +118,7 @@ class SteeredModel:
         """
         return self.model.run(prompts, seeds, edits=(*self.edits, *edits), **options)
 
+    @checked()
     def draw(
         self, prompts: str | Sequence[str], seeds: int | Sequence[int] = 0, **options: Any
     ) -> Pictures:
@@ -132,6 +136,7 @@ class SteeredModel:
         assert pictures is not None
         return pictures
 
+    @checked()
     def save(self, folder: str | Path) -> Path:
         """Write the edits with their card.
 
@@ -171,6 +176,7 @@ class SteeredModel:
         return folder
 
     @classmethod
+    @checked(ModelError)
     def load(cls, folder: str | Path, model: Model | None = None) -> SteeredModel:
         """Open a saved steered model.
 
@@ -199,6 +205,7 @@ class SteeredModel:
         )
 
 
+@checked(ModelError)
 def load_steered(folder: str | Path, model: Model | None = None) -> SteeredModel:
     """Open a saved steered model: `SteeredModel.load`.
 

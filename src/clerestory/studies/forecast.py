@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clerestory.arguments import checked
 from clerestory.classifiers.base import trusted_names
 from clerestory.studies.runner import check_study
 from clerestory.studies.schema import Study
@@ -76,6 +77,7 @@ class Forecast:
         }
 
 
+@checked()
 def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None = None) -> Forecast:
     """Time a few prompts, and the first batch of each recording; nothing is saved.
 

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clerestory.arguments import checked
 from clerestory.classifiers.base import trusted_names
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.io.reading import path_inside, read_text, wrap_errors
@@ -39,6 +40,7 @@ LOCK = ".lock"
 INPUTS, SECONDS, PICTURES = "inputs", "seconds", "pictures"
 
 
+@checked()
 def run_study(
     study: Study,
     model: Model,

@@ -30,6 +30,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
+from clerestory.arguments import checked
 from clerestory.classifiers.base import is_code
 from clerestory.errors import RegistryError, TableError
 from clerestory.io.reading import read_toml
@@ -101,6 +102,7 @@ class Study(BaseModel):
     scale: Scale = "full"
 
     @classmethod
+    @checked()
     def load(cls, source: str | Path, scale: Scale = "full") -> Study:
         """Read a study.
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clerestory.arguments import checked
 from clerestory.attribution import SegmentedPrompt, paraphrase
 from clerestory.attribution.paraphrases import SHARED_SEEDS, prompts_fit, template_groups
 from clerestory.classifiers import ClassifierHead, load_classifier
@@ -64,6 +65,7 @@ class Choice(NamedTuple):
     score: Score
 
 
+@checked()
 def suppress(
     model: Model,
     prompt: str,

@@ -124,6 +124,7 @@ def select(
     noun: str = "site",
     heads: Mapping[str, int | None] | None = None,
     aliases: Mapping[str, str] | None = None,
+    paths: Mapping[str, str] | None = None,
 ) -> dict[str, SiteSelection]:
     """Select the sites that patterns name.
 
@@ -134,6 +135,7 @@ def select(
         noun: Word for a site in error messages.
         heads: The number of attention heads of each site; None without heads.
         aliases: Other names of sites.
+        paths: The path of each site's torch module. Where one site alone has it, it names the site.
 
     Returns:
         Selections by address, in the order of `units`, whatever the order of the patterns.
@@ -148,6 +150,7 @@ def select(
         # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
         exact = [address.site] if address.site in units else []
         sites = exact or [site for site in units if fnmatchcase(site, address.site)]
+        sites = sites or _sites_of_module(address.site, paths or {})
         if not sites:
             raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
         for site in sites:
@@ -161,6 +164,18 @@ def select(
             f"{patterns!r} names {len(selections)} sites; exactly one is expected here."
         )
     return {site: selections[site] for site in units if site in selections}
+
+
+def _sites_of_module(path: str, paths: Mapping[str, str]) -> list[str]:
+    """The site whose module has a path; SiteError where several have it, or modules below it."""
+    exact = [site for site, other in paths.items() if other == path]
+    if len(exact) == 1:
+        return exact
+    below = exact or [site for site, other in paths.items() if other.startswith(f"{path}.")]
+    if below:
+        listed = ", ".join(below[:12]) + (f" and {len(below) - 12} more" if below[12:] else "")
+        raise SiteError(f"{path!r} is a module; its sites are {listed}: write one of them.")
+    return []
 
 
 def _parse_patterns(patterns: str | Sequence[str]) -> Iterator[Address]:

@@ -355,8 +355,15 @@ class Family(PromptReader, ABC):
     @override
     def check_prompts(self, prompts: Sequence[str]) -> None:
         for prompt in prompts:
-            if not isinstance(prompt, str) or not prompt.strip():
+            if not isinstance(prompt, str):
+                raise PromptError(f"The prompt {prompt!r:.80} is not a text; write it in quotes.")
+            if not prompt.strip():
                 raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
+            # Half of a character outside of the basic plane, as broken exports have it.
+            if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+                raise PromptError(
+                    f"The prompt {prompt!r:.80} has half a character; write it again."
+                )
         if self.prompt_reader is not None:
             self.prompt_reader.check_prompts(prompts)
 

@@ -378,6 +378,12 @@ def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int) -> None:
     # Edits see one row for each sample, as taps do.
     before = _merge(flat, merged_samples) if merged_samples else flat
     after = edit(before)
+    if not isinstance(after, Tensor):
+        found = "None" if after is None else f"a value of type {type(after).__name__}"
+        raise EditError(
+            f"The edit at {edit.site!r} returned {found}; an edit must return a tensor of the "
+            "shape that it was given."
+        )
     if after.shape != before.shape:
         raise EditError(
             f"The edit at {edit.site!r} returned shape {list(after.shape)} for an activation "

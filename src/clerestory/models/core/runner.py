@@ -7,7 +7,7 @@ Sets of edits with the same edits of the encode stages share one encoding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -178,11 +178,8 @@ class _Sweep:
             for pattern, callback in request.taps.items()
             for site, selection in model.sites.select(pattern).items()
         ]
-        edited = [parse(edit.site).site for edits in request.edit_sets for edit in edits]
-        for site in edited:
-            if site not in model.sites:
-                model.sites.select(site, single=True)  # raises SiteError if there is none
-                raise SiteError(f"{site!r} is a pattern; an edit needs one address.")
+        self.edit_sets = [[_resolve(model, edit) for edit in edits] for edits in request.edit_sets]
+        edited = [parse(edit.site).site for edits in self.edit_sets for edit in edits]
         stages, encoders = self.family.stages, self.family.encoder_stages
         later = (stage for stage in stages if stage not in encoders)
         # Stages, and between encode and draw stages the conditioning site: a run may stop there.
@@ -196,7 +193,7 @@ class _Sweep:
         """For each set of edits, what these samples read and draw."""
         # The key is by identity: edits hold tensors, which compare element by element.
         encodings: dict[tuple[int, ...], tuple[Encoding | None, Batch]] = {}
-        for edits in self.request.edit_sets:
+        for edits in self.edit_sets:
             early = tuple(edit for edit in edits if self._is_early(parse(edit.site).site))
             key = tuple(id(edit) for edit in early)
             if key not in encodings:
@@ -311,6 +308,20 @@ class _Sweep:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
             texts = list(dict.fromkeys(_branch_texts(self.request.samples, self.request.branch)))
             _word_mask(self.family.text_windows[name], texts, pool.removeprefix(TOKENS_PREFIX))
+
+
+def _resolve(model: Model, edit: Edit) -> Edit:
+    """The edit with its site's own address, where it has another name of it."""
+    site = parse(edit.site).site
+    if site in model.sites:
+        return edit
+    # Raises SiteError if there is none.
+    (address,) = model.sites.select(site, single=True)
+    if "*" in site or not is_dataclass(edit):
+        raise SiteError(f"{site!r} is not one address; write {address!r} in the edit.")
+    # With the unit of an edit of one unit, which its constructor needs.
+    whole: str = getattr(edit, "address", edit.site)
+    return replace(edit, site=whole.replace(site, address, 1))  # type: ignore[type-var, return-value]
 
 
 def _branch_texts(samples: Sequence[Sample], branch: Branch) -> list[str]:

@@ -5,19 +5,21 @@ Nothing here runs anything. Axis names are the same everywhere: `sample step pos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from clerestory.arguments import checked, checked_constructor, unknown_name
 from clerestory.checks import check_minimum
-from clerestory.errors import OptionError
+from clerestory.errors import OptionError, SiteError
 from clerestory.models.core.addresses import SiteSelection, select
-from clerestory.registry import suggest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "OPTION_NAMES",
     "Branch",
     "Edit",
     "Options",
@@ -34,6 +36,7 @@ Pool = str
 """How positions are pooled: `mean`, `max`, `last`, `none`, or `tokens:WORD`."""
 
 
+@checked_constructor(OptionError)
 @dataclass(frozen=True)
 class Options:
     """How samples are drawn; a model's `defaults` are one of these.
@@ -63,6 +66,9 @@ class Options:
     negative: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("guidance", "prior_guidance", "true_guidance"):
+            if not math.isfinite(getattr(self, name)):
+                raise OptionError(f"{name} is {getattr(self, name)}; write a finite number.")
         check_minimum(OptionError, 1, height=self.height, width=self.width, steps=self.steps)
         check_minimum(OptionError, 2, prior_steps=self.prior_steps)
 
@@ -78,15 +84,16 @@ class Options:
         Raises:
             OptionError: An option is unknown or out of range.
         """
-        known = [field.name for field in fields(self)]
         for name in options:
-            if name not in known:
-                raise OptionError(
-                    f"No option of a sample is called {name!r}.{suggest(name, known)}"
-                )
+            if name not in OPTION_NAMES:
+                raise OptionError(unknown_name("A sample", name, OPTION_NAMES))
         return replace(
             self, **{name: value for name, value in options.items() if value is not None}
         )
+
+
+OPTION_NAMES = tuple(field.name for field in fields(Options))
+"""Names that options of a sample may have."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,8 @@ class Site:
 class Sites(Mapping[str, Site]):
     """A model's sites by address, stage by stage.
 
-    In patterns, `conditioning` stands for the model's conditioning site.
+    In patterns, `conditioning` stands for the model's conditioning site, and the path of a torch
+    module for the one site that it makes.
 
     Args:
         sites: The sites, in the order in which they run.
@@ -154,6 +162,7 @@ class Sites(Mapping[str, Site]):
         self._sites = {site.address: site for site in sites}
         self._units = {site.address: site.shape[1] for site in sites}
         self._heads = {site.address: site.heads for site in sites}
+        self._paths = {site.address: site.path for site in sites if site.path}
 
     def __getitem__(self, address: str) -> Site:
         return self._sites[next(iter(self.select(address, single=True)))]
@@ -167,6 +176,7 @@ class Sites(Mapping[str, Site]):
     def __len__(self) -> int:
         return len(self._sites)
 
+    @checked(SiteError)
     def match(self, patterns: str | Sequence[str]) -> list[Site]:
         """The sites that patterns name.
 
@@ -181,6 +191,7 @@ class Sites(Mapping[str, Site]):
         """
         return [self._sites[address] for address in self.select(patterns)]
 
+    @checked(SiteError)
     def select(
         self, patterns: str | Sequence[str], *, single: bool = False
     ) -> dict[str, SiteSelection]:
@@ -197,7 +208,12 @@ class Sites(Mapping[str, Site]):
             SiteError: A pattern names no site or unit, or several sites match and `single` is set.
         """
         return select(
-            patterns, self._units, single=single, heads=self._heads, aliases=self._aliases
+            patterns,
+            self._units,
+            single=single,
+            heads=self._heads,
+            aliases=self._aliases,
+            paths=self._paths,
         )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from clerestory.arguments import checked
 from clerestory.checks import check_choice
 from clerestory.errors import ModelError
 from clerestory.io.tensor_files import check_tensor_file
@@ -24,10 +25,11 @@ __all__ = ["load", "wrap"]
 DTYPES = ("float32", "float16", "bfloat16")
 
 
+@checked()
 def load(
     source: Any = None,
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: Any = "auto",
     offload: Literal["model", "sequential"] | None = None,
     prior: str | Path | None = None,
@@ -42,7 +44,8 @@ def load(
             a plug-in, a hub id (`owner/name`), a single `.safetensors` file, or a pipeline object,
             which changes only by what is asked for here. None for the default of an installed
             plug-in.
-        device: `cpu`, `cuda` or `mps`; `auto` is an accelerator where there is one.
+        device: `cpu`, `cuda` or `mps`, or a device of torch; `auto` is an accelerator where there
+            is one.
         dtype: `float32`, `float16` or `bfloat16`; `auto` is float32 on a CPU, half precision
             elsewhere.
         offload: Keeps the weights in main memory, and brings a whole part (`model`) or one module
@@ -69,6 +72,10 @@ def load(
     load_options = {name: str(value) for name, value in parts.items() if value is not None}
     if source is None:
         source = default_model()
+    if isinstance(source, Model):
+        raise ModelError(f"{source!r} is open already; use it as it is.")
+    if source == "":
+        raise ModelError("source is ''; write a model's name, a folder, or a hub id.")
     if not isinstance(source, str | Path):
         # Anything else is refused by `wrap`.
         if hasattr(source, "components"):
@@ -209,7 +216,7 @@ def _check_name(source: str | Path) -> None:
         )
 
 
-def _find_device(name: str) -> torch.device:
+def _find_device(name: str | torch.device) -> torch.device:
     import torch
 
     if name == "auto":
@@ -219,7 +226,7 @@ def _find_device(name: str) -> torch.device:
     try:
         # torch knows devices that are not here, so whether one is there is asked below.
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise ModelError(f"No device is called {name!r}; write auto, cpu, cuda or mps.") from None
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.type, True):
