@@ -21,10 +21,9 @@ def read_lines(file: Path, *, minimum: int = 1) -> list[str]:
         EvidenceError: The file cannot be read or has too few lines.
     """
     from clerestory.errors import EvidenceError
-    from clerestory.io.reading import MAX_LINES_BYTES, read_text
+    from clerestory.io import reading
 
-    text = read_text(file, EvidenceError, MAX_LINES_BYTES)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = reading.read_lines(file, EvidenceError)
     if len(lines) < minimum:
         raise EvidenceError(f"{file} has too few lines; write one entry per line.")
     return lines

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from clerestory.errors import EvidenceError
-from clerestory.io.reading import MAX_LINES_BYTES, read_text
+from clerestory.io.reading import read_lines
 from clerestory.models import Model
 
 __all__ = ["select_items"]
@@ -44,9 +45,11 @@ def select_items(
         return selected
     source = "The list" if not isinstance(items, str | Path) else str(items)
     if isinstance(items, str | Path):
-        items = read_text(Path(items), EvidenceError, MAX_LINES_BYTES).splitlines()
-    # Items are the replicates of every rate, so a duplicate must not count twice.
-    distinct = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+        items = read_lines(Path(items), EvidenceError)
+    # Items are the replicates of every rate, so a duplicate must not count twice, also where it was
+    # typed in another normal form.
+    texts = (unicodedata.normalize("NFC", item.strip()) for item in items)
+    distinct = tuple(dict.fromkeys(filter(None, texts)))
     # A slice rather than a draw: a later call with another `start` gives other items.
     selected = distinct[start : start + count]
     if len(selected) < count:

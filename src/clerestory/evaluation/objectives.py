@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import RegistryError, SearchError
+from clerestory.io.expressions import parse_expression
 from clerestory.models.core.addresses import parse
 from clerestory.types import Floats
 
@@ -33,6 +33,9 @@ __all__ = [
     "parse_objective",
     "unit",
 ]
+
+MAX_WEIGHT = 1e9
+"""The largest factor of a unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,10 +234,8 @@ def parse_objective(
     # Text without quotes is one name, which may contain spaces and operators such as `-`.
     if "'" not in text and '"' not in text:
         return term(text.strip())
-    try:
-        objective = _evaluate(ast.parse(text.strip(), mode="eval").body, term)
-    except SyntaxError as error:
-        raise SearchError(f"{text!r} cannot be read: {error.msg}. Put units in quotes.") from error
+    tree = parse_expression(text, repr(text[:200]), SearchError, "put units in quotes.")
+    objective = _evaluate(tree, term)
     if not isinstance(objective, Objective):
         raise SearchError(f"{text!r} names no unit.")
     return objective
@@ -252,7 +253,8 @@ def _evaluate(node: ast.expr, term: Callable[[str], Objective]) -> Any:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return term(node.value)
     number = node.value if isinstance(node, ast.Constant) else None
-    if isinstance(number, int | float) and math.isfinite(number):
+    # Bounded, so that no product of two of them is infinite.
+    if isinstance(number, int | float) and abs(number) <= MAX_WEIGHT:
         return float(number)
     # Python parses -0.5 as the negation of 0.5.
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):

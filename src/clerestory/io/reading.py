@@ -16,6 +16,7 @@ import math
 import stat
 import tokenize
 import tomllib
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -44,6 +45,7 @@ __all__ = [
     "path_inside",
     "read_bytes",
     "read_json",
+    "read_lines",
     "read_table",
     "read_text",
     "read_toml",
@@ -250,7 +252,30 @@ def read_text(path: Path, error: ErrorClass, max_bytes: int = MAX_TEXT_BYTES) ->
     """
     raw = read_bytes(path, error, max_bytes)
     with wrap_errors(path, error):
-        return raw.decode("utf-8")
+        # Without the byte order mark that some editors put at the beginning.
+        return raw.decode("utf-8-sig")
+
+
+def read_lines(path: Path, error: ErrorClass, max_bytes: int = MAX_LINES_BYTES) -> list[str]:
+    """Read the lines of a text that are not blank; other arguments are those of `read_bytes`.
+
+    A line ends at any of the line separators of Unicode, those of other systems included. Lines are
+    in the normal form NFC, so that the same words are the same text however they were typed.
+
+    Args:
+        path: The file.
+        error: Class of the error.
+        max_bytes: Limit of its size.
+
+    Returns:
+        The lines, without spaces at either end.
+
+    Raises:
+        ClerestoryError: Of class `error`, as `read_text` raises it.
+    """
+    # Files that were joined have byte order marks further down.
+    text = unicodedata.normalize("NFC", read_text(path, error, max_bytes)).replace("\ufeff", "")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_json(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clerestory.errors import SearchError
-from clerestory.io.reading import MAX_LINES_BYTES, read_text
+from clerestory.io.reading import read_lines
 from clerestory.maximization.fluency import Bigrams
 from clerestory.registry import load_plugin, plugins, suggest
 
@@ -48,7 +48,7 @@ def vocabulary_words(vocabulary: Sequence[str] | str | Path) -> list[str]:
         raise SearchError(
             f"{name} is neither a file nor a vocabulary.{suggest(name, vocabularies)}"
         )
-    return read_text(path, SearchError, MAX_LINES_BYTES).splitlines()
+    return read_lines(path, SearchError)
 
 
 def default_words(model: Model) -> list[str]:

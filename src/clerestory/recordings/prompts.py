@@ -6,10 +6,13 @@ factors; TOML is a factorial template (`template.py`). A column `item` says what
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from clerestory.io.reading import (
     PARSE_ERRORS,
     check_count,
     describe_error,
-    read_bytes,
+    read_lines,
     read_table,
     read_text,
 )
@@ -75,12 +78,19 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
         raise PromptError(
             f"{where} has a column {reserved[0]!r}, which a recording adds: rename it."
         )
-    # Names as text, as files have them; rows are numbered from 0.
-    table = table.rename(columns=str).reset_index(drop=True)
+    # Names as text, as files have them, in one normal form; rows are numbered from 0.
+    table = table.rename(columns=lambda name: normalize("NFC", str(name))).reset_index(drop=True)
+    if not table.columns.is_unique:
+        raise PromptError(f"{where} has two columns of one name: rename one.")
     for name in table:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
             # Factors are compared by value, also between recordings with other categories.
             table[name] = np.asarray(table[name])
+        if name != "prompt" and not pd.api.types.is_numeric_dtype(table[name].dtype):
+            # The same words are one level, whichever way their accents were typed.
+            table[name] = table[name].map(
+                lambda value: normalize("NFC", value) if isinstance(value, str) else value
+            )
     return table[["prompt", *(name for name in table if name != "prompt")]]
 
 
@@ -181,14 +191,9 @@ def _words(model: Model, count: int, words: int, rng: np.random.Generator) -> li
 
 
 def _read(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
     readers: dict[str, Any] = {
         ".txt": _lines,
-        # pandas would read `NA` and `None`, which may be prompts, as missing.
-        ".csv": lambda file: pd.read_csv(
-            io.BytesIO(read_bytes(file, PromptError, MAX_PROMPTS_BYTES)), keep_default_na=False
-        ),
+        ".csv": _csv,
         ".parquet": lambda file: read_table(file, PromptError),
         ".toml": lambda file: Template.read(file).table(),
     }
@@ -210,5 +215,31 @@ def _read(path: Path) -> pd.DataFrame:
 def _lines(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    lines = [line.strip() for line in read_text(path, PromptError, MAX_PROMPTS_BYTES).splitlines()]
-    return pd.DataFrame({"prompt": [line for line in lines if line]})
+    return pd.DataFrame({"prompt": read_lines(path, PromptError, MAX_PROMPTS_BYTES)})
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    text = read_text(path, PromptError, MAX_PROMPTS_BYTES)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = next(_rows(path, rows), [])
+    repeated = [name for name, count in Counter(header).items() if count > 1]
+    if repeated:
+        raise PromptError(f"{path} has the column {repeated[0]!r} twice: rename one.")
+    # pandas would shift the columns of rows with more cells, and fill those with fewer.
+    for row in _rows(path, rows):
+        if row and len(row) != len(header):
+            raise PromptError(
+                f"{path}: line {rows.line_num} has {len(row)} cells and the header {len(header)}; "
+                "put cells that have a comma in quotes."
+            )
+    # Prompts and items are texts, also `1984`; `NA` and `None` may be prompts too.
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, dtype={"prompt": str, "item": str})
+
+
+def _rows(path: Path, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise PromptError(f"{path} cannot be read as .csv: {describe_error(error)}.") from error

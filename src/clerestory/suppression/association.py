@@ -10,6 +10,7 @@ from clerestory.attribution import SegmentedPrompt, parse_pieces
 from clerestory.classifiers import Target, load_classifier, parse_target
 from clerestory.errors import EvidenceError, PromptError, RegistryError
 from clerestory.models import Model
+from clerestory.models.core.words import find_words
 
 __all__ = ["Association", "split_words"]
 
@@ -163,9 +164,7 @@ def _bracketed(prompt: str, words: Sequence[str], baselines: Sequence[str]) -> s
         raise PromptError("Words to preserve are named by --preserve: leave brackets out.")
     spans: list[tuple[int, int]] = []
     for word in words:
-        matches = [
-            match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", prompt)
-        ]
+        matches = list(find_words(prompt, word))
         if not word or not matches:
             raise PromptError(f"The prompt has no word {word!r} to preserve: {prompt!r}.")
         # A word that occurs twice in the prompt may be listed twice: each listing takes the next

@@ -359,6 +359,11 @@ class Family(PromptReader, ABC):
                 raise PromptError(f"The prompt {prompt!r:.80} is not a text; write it in quotes.")
             if not prompt.strip():
                 raise PromptError(f"The prompt is empty ({prompt!r}); write what is to be drawn.")
+            if "\0" in prompt or "\ufeff" in prompt:
+                raise PromptError(
+                    f"The prompt {prompt!r:.80} has a NUL or a byte order mark, which no text has: "
+                    "take it out, or read the file with encoding='utf-8-sig'."
+                )
             # Half of a character outside of the basic plane, as broken exports have it.
             if any("\ud800" <= letter <= "\udfff" for letter in prompt):
                 raise PromptError(

@@ -5,7 +5,6 @@ What differs between kinds of encoders, their sites, is in `clip_text.py` and `t
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing_extensions import override
 
 from clerestory.errors import ModelError, PromptError
 from clerestory.models.core.family import PromptReader, SiteHook, TextEncoder, TextWindow
+from clerestory.models.core.words import find_words
 from clerestory.models.families.networks import Block
 
 __all__ = ["JoinedWindows", "PipelineTextEncoder"]
@@ -119,13 +119,12 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         # Found in the text and mapped to tokens by their offsets, since a word has other tokens
         # inside another one (`cat` in `cathedral`).
-        pattern = re.compile(rf"(?<!\w){re.escape(word.strip())}(?!\w)", re.IGNORECASE)
         mask = torch.zeros(len(texts), self.window, dtype=torch.bool)
         for row, text in enumerate(map(self.normalize, texts)):
             offsets = self._offsets(text)
-            for match in pattern.finditer(text):
+            for first, last in find_words(text, word):
                 for position, (start, end) in enumerate(offsets):
-                    overlaps = start < match.end() and end > match.start()
+                    overlaps = start < last and end > first
                     # The space before a word belongs to its token in some tokenizers.
                     mask[row, position] |= overlaps and bool(text[start:end].strip())
         return mask

@@ -1,0 +1,89 @@
+"""Prompts are what a person sees in the file, whichever program wrote it."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from clerestory.errors import PromptError
+from clerestory.evaluation.items import select_items
+from clerestory.maximization.vocabularies import vocabulary_words
+from clerestory.recordings.prompts import prompt_table
+from clerestory.recordings.template import Template
+
+BOM = codecs.BOM_UTF8
+TEMPLATE = 'templates = ["{item}"]\n[levels.item]\ncat = "a cat"\n'
+
+
+def written(folder: Path, name: str, content: bytes | str) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u0085", "\u2028", "\u2029", "\v", "\f"])
+def test_a_prompt_ends_at_any_separator_of_lines(end: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "p.txt", f"a cat{end}a dog{end}{end}")
+    assert list(prompt_table(path)["prompt"]) == ["a cat", "a dog"]
+    assert vocabulary_words(path) == ["a cat", "a dog"]
+    assert select_items(None, path, "", 2) == ("a cat", "a dog")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", [b"a cat\na dog", b"a cat\n" + BOM + b"a dog\n"])
+def test_a_byte_order_mark_is_no_part_of_a_prompt(content: bytes, tmp_path: Path) -> None:
+    path = written(tmp_path, "p.txt", BOM + content)
+    assert list(prompt_table(path)["prompt"]) == ["a cat", "a dog"]
+    assert vocabulary_words(path) == ["a cat", "a dog"]
+    assert select_items(None, path, "", 2) == ("a cat", "a dog")  # type: ignore[arg-type]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_header_or_a_template(tmp_path: Path) -> None:
+    table = prompt_table(written(tmp_path, "p.csv", BOM + b"prompt,style\na cat,ink\n"))
+    assert list(table) == ["prompt", "style"]
+    assert Template.read(written(tmp_path, "p.toml", BOM + TEMPLATE.encode())).templates
+
+
+def test_a_header_and_levels_in_another_normal_form_are_the_same(tmp_path: Path) -> None:
+    rows = "prompt,cafe\u0301\na,e\u0301\nb,\u00e9\n"
+    table = prompt_table(written(tmp_path, "p.csv", rows))
+    assert list(table) == ["prompt", "caf\u00e9"]
+    assert len(set(table["caf\u00e9"])) == 1
+    assert select_items(None, ["a cafe\u0301", "a caf\u00e9", "x"], "", 2) == ("a café", "x")  # type: ignore[arg-type]
+
+
+def test_prompts_that_look_like_numbers_or_like_nothing_are_texts(tmp_path: Path) -> None:
+    path = written(tmp_path, "p.csv", "prompt,item,level\n007,1,3\nNA,2,4\n1984,03,5\n")
+    table = prompt_table(path)
+    assert list(table["prompt"]) == ["007", "NA", "1984"]
+    assert list(table["item"]) == ["1", "2", "03"]
+    assert list(table["level"]) == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("prompt,style\na cat, in ink,glass\nb, c,d\n", "line 2 has 3 cells and the header 2"),
+        ("prompt,style\na cat\n", "line 2 has 1 cells"),
+        ("prompt,style,style\na,b,c\n", "column 'style' twice"),
+        ('prompt,style\n"a cat,ink\n', "cannot be read as .csv"),
+        ("prompt;style\na cat;ink\n", "no column 'prompt'; it has prompt;style"),
+        ("a cat\n".encode("utf-16"), "cannot be read"),
+        ("prompt\n", "no prompt"),
+        ("", "cannot be read|no column|no prompt"),
+    ],
+)
+def test_a_table_that_would_be_read_otherwise_is_refused_in_one_line(
+    content: str | bytes, expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PromptError, match=expected) as caught:
+        prompt_table(written(tmp_path, "p.csv", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
+    table = pd.DataFrame([["a", "b", "c"]], columns=["prompt", "caf\u00e9", "cafe\u0301"])
+    with pytest.raises(PromptError, match="two columns of one name"):
+        prompt_table(table)
