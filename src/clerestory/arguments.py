@@ -27,7 +27,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -161,7 +161,7 @@ def checked_constructor(error: type[ClerestoryError]) -> Callable[[type[R]], typ
         # By the whole class: its module lacks the names of inherited fields' types.
         hints = functools.partial(typing.get_type_hints, kind, include_extras=True)
         constructor: Any = kind.__init__
-        kind.__init__ = checked(error, hints=hints)(constructor)  # type: ignore[method-assign, assignment]
+        kind.__init__ = checked(error, hints=hints)(constructor)  # type: ignore[method-assign]
         return kind
 
     return decorate
@@ -305,7 +305,7 @@ def _match(value: Any, hint: Hint) -> Any:
         if value is None:
             return None
         raise _MismatchError("None")
-    origin = typing.get_origin(hint)
+    origin: Any = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _match_union(value, typing.get_args(hint))
     if origin is Literal:
@@ -505,10 +505,10 @@ _OPENED = {
 
 
 def _noun(hint: Hint) -> str:
-    members = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    members, origin = typing.get_args(hint), cast(Any, typing.get_origin(hint))
+    if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(_noun(member) for member in members))
-    if typing.get_origin(hint) is not None or hint is Any or isinstance(hint, str):
+    if origin is not None or hint is Any or isinstance(hint, str):
         return "values"
     return _NOUNS.get(hint, f"{getattr(hint, '__name__', 'value')}s")
 

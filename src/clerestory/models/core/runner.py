@@ -321,7 +321,7 @@ def _resolve(model: Model, edit: Edit) -> Edit:
         raise SiteError(f"{site!r} is not one address; write {address!r} in the edit.")
     # With the unit of an edit of one unit, which its constructor needs.
     whole: str = getattr(edit, "address", edit.site)
-    return replace(edit, site=whole.replace(site, address, 1))  # type: ignore[type-var, return-value]
+    return replace(edit, site=whole.replace(site, address, 1))
 
 
 def _branch_texts(samples: Sequence[Sample], branch: Branch) -> list[str]:
