@@ -25,7 +25,7 @@ test: $(READY) ## the tests, on up to four cores
 test-all: $(READY) ## every test: also notebooks, pages in a browser, long runs
 	@$(PYTEST)
 
-soak: $(READY) ## kill the recorder 500 times at random moments, and resume
+soak: $(READY) ## kill the recorder 500 times, also between data and marker, damage files, and resume
 	@CLERESTORY_KILLS=500 $(BIN)/python -m pytest tests/recordings/test_killed.py
 
 fuzz: $(READY) ## thousands of damaged files of every kind that people hand over

@@ -20,7 +20,7 @@ from clerestory.attribution import (
 from clerestory.attribution.drawing import draw_layers
 from clerestory.attribution.patching import patch_tokens
 from clerestory.attribution.synergy import find_synergy
-from clerestory.errors import EvidenceError, OptionError, PromptError
+from clerestory.errors import EvidenceError, ModelError, OptionError, PromptError
 from clerestory.evaluation.objectives import DirectionTerm
 
 UNIT = "text.blocks.1/mlp[3]"
@@ -167,10 +167,14 @@ def test_nan_weights_are_refused_in_words(monkeypatch):
     # The pipeline is shared with other tests: its weight is put back.
     weights = next(model.pipeline.prior_text_encoder.parameters())
     monkeypatch.setattr(weights, "data", torch.full_like(weights, torch.nan))
-    with pytest.raises(
-        EvidenceError, match=r"not finite in 20 of 20 paraphrases.*NaN in the model"
-    ):
+    with pytest.raises(ModelError, match=r"samples are not finite, first at text.*NaN"):
         attribute(model, PROMPT, [UNIT], paraphrases=20, progress=False)
+
+
+@pytest.mark.parametrize("prompt", ["a cat in a [place]", "a [dog|DOG] and [cat]"])
+def test_a_piece_that_is_its_own_baseline_is_refused(model, prompt):
+    with pytest.raises(PromptError, match="is its own baseline"):
+        attribute(model, prompt, [UNIT], paraphrases=20, **PLAIN)
 
 
 def test_what_is_too_long_or_names_nothing_is_refused(model):

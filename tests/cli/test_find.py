@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import commands
 import numpy as np
@@ -8,7 +10,7 @@ from helpers.recordings import factorial, noise, recording_of
 
 from clerestory.cli import find
 from clerestory.contrasts import Findings
-from clerestory.errors import EvidenceError, OptionError, OutputError
+from clerestory.errors import EvidenceError, OptionError, OutputError, RecordingError
 
 app = typer.Typer()
 app.command("find")(find.find)
@@ -48,6 +50,17 @@ def test_json_has_the_names_that_scripts_rely_on(recording):
     assert {"sign", "selection_rank"} <= set(neuron)
     names = {"auroc", "low", "high", "p", "q", "hard_negative_auroc", "df", "items"}
     assert names <= set(neuron["detects"])
+
+
+def test_a_recording_with_one_flipped_bit_is_refused_in_one_line(recording, tmp_path):
+    damaged = Path(shutil.copytree(recording, tmp_path / "rec"))
+    file = damaged / "activations.zarr/text.blocks.0/mlp/value/c.0.0.0"
+    raw = bytearray(file.read_bytes())
+    raw[5000] ^= 1
+    file.write_bytes(raw)
+    with pytest.raises(RecordingError, match=r"mlp/value/c\.0\.0\.0 was altered") as caught:
+        call(damaged)
+    assert "\n" not in str(caught.value)
 
 
 def test_json_has_warnings_with_their_kinds(tmp_path):

@@ -35,6 +35,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation import Effect
 from clerestory.evaluation.side_effects import ClassChange, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.io.digests import digest, json_digest
 from clerestory.io.reading import read_json
 from clerestory.maximization.compare import best_words
 from clerestory.maximization.trail import Trail
@@ -45,10 +46,10 @@ from clerestory.models.profile import ModelProfile
 from clerestory.recognition.observation import Observation
 from clerestory.recognition.store import ObservationStore
 from clerestory.recordings import Plan, Recording, Store, verify
-from clerestory.recordings.folder import Folder, digest
+from clerestory.recordings.folder import Folder
 from clerestory.recordings.plan import ModelIdentity
 from clerestory.recordings.prompts import prompt_table
-from clerestory.recordings.store import Layout, manifest_digest
+from clerestory.recordings.store import Layout
 from clerestory.reporting.results import Provenance
 from clerestory.steering import SteeredModel
 from clerestory.studies import Study, write_report
@@ -243,7 +244,7 @@ def sealed(folder: Path, *files: str) -> None:
         for name in files:
             raw = (folder / name).read_bytes()
             manifest["files"][name] = [digest(raw), len(raw)]
-        manifest["digest"] = manifest_digest(manifest)
+        manifest["digest"] = json_digest(manifest)
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return
     path.write_text(json.dumps(manifest))
@@ -356,10 +357,12 @@ def use_names(folder: Path) -> None:
 
 def make_kept(folder: Path) -> None:
     folder.mkdir(parents=True)
-    np.savez(folder / "0000.npz", values=np.ones((2, 1)), units=np.ones((2, 5), np.float32))
+    arrays = {"values": np.ones((2, 1)), "units": np.ones((2, 5), np.float32)}
+    np.savez(folder / "0000.npz", **arrays, samples=np.array("of these"))
 
 
 def make_labels(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     kept = _LabelStore(*_judged(folder))
     kept.labels["0" * 32] = ("dark", 0.75)
     kept.write()
@@ -453,7 +456,12 @@ KINDS = {
         Kind("trail", make_trail, use_trail, whole=("search.json",)),
         Kind("search", make_search, lambda folder: best_words(folder, 3)),
         Kind("names", make_names, use_names, remade=True, whole=("names.json",)),
-        Kind("kept", make_kept, lambda folder: _read_part(folder / "0000.npz", 2), remade=True),
+        Kind(
+            "kept",
+            make_kept,
+            lambda folder: _read_part(folder / "0000.npz", 2, "of these"),
+            remade=True,
+        ),
         Kind("labels", make_labels, use_labels, remade=True),
         Kind("check", texts("check.json", json.dumps(CHECK)), use_check),
         Kind("pipeline", make_pipeline, use_pipeline, share=0.1, memory=2**29),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,8 @@ import numpy as np
 from tiny import tiny_model
 
 from clerestory.recordings import Recording, Store, record
+from clerestory.recordings.folder import Folder
+from clerestory.recordings.tree import DigestingStore
 
 PROMPTS = [
     f"a {animal} {place}" for animal in ("cat", "dog") for place in ("a", "b", "c", "d", "e")
@@ -34,9 +39,40 @@ def contents(where: Path | str) -> dict[str, Any]:
     }
 
 
-def record_and_exit(out: str) -> None:
-    """What a process that is to be killed does."""
+def record_and_exit(out: str, cut: str = "", at: int = 0) -> None:
+    """What a process that is to be killed does; with a `cut` it kills itself there.
+
+    Args:
+        out: The folder.
+        cut: `data` before a file of data is written, `marker` before a marker is, `complete` after
+            one, before the coordinate is set.
+        at: How many of these come before.
+    """
     import torch
 
     torch.set_num_threads(1)
+    if cut:
+        owner, name = {
+            "data": (DigestingStore, "set"),
+            "marker": (Folder, "write"),
+            "complete": (Store, "set_complete"),
+        }[cut]
+        _kill_in(owner, name, cut, at)
     recorded(out)
+
+
+def _kill_in(owner: Any, name: str, cut: str, at: int) -> None:
+    """Replace a method by one that kills this process at its `at`-th call of the kind."""
+    original, calls = getattr(owner, name), itertools.count()
+
+    def method(self: Any, first: Any, *rest: Any, **named: Any) -> Any:
+        is_kind = {
+            "data": lambda: "/c." in first and not first.startswith("complete"),
+            "marker": lambda: first.startswith("done/"),
+            "complete": lambda: True,
+        }[cut]()
+        if is_kind and next(calls) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, first, *rest, **named)
+
+    setattr(owner, name, method)

@@ -9,11 +9,11 @@ import pytest
 from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import RecordingError
+from clerestory.io.digests import json_digest
 from clerestory.models import load
 from clerestory.recordings import Store, make_plan, record_plan
 from clerestory.recordings.cluster import fill_with_ray
 from clerestory.recordings.plan import check_model
-from clerestory.recordings.store import manifest_digest
 from clerestory.recordings.writer import start_recording
 from recordings.small import HOW, PROMPTS, contents
 
@@ -72,7 +72,7 @@ def test_a_worker_with_another_model_says_so(begun, tmp_path, there, planned):
     manifest = tmp_path / "rec" / "manifest.json"
     assert there in manifest.read_text()
     told = json.loads(manifest.read_text().replace(there, planned))
-    told["digest"] = manifest_digest(told)
+    told["digest"] = json_digest(told)
     manifest.write_text(json.dumps(told))
     with pytest.raises(RecordingError, match=r"planned with another model|cannot go on"):
         fill_with_ray(Store(tmp_path / "rec"), {"device": "cpu"}, workers=1)

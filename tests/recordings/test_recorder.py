@@ -204,12 +204,12 @@ def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, mon
 
     row, swept = PROMPTS.index("a dog c"), running.run_sweep
 
-    def spoilt(model, request):
+    def spoilt(model, request, **options):
         bad = [place for place, one in enumerate(request.samples) if one.prompt == PROMPTS[row]]
         with before_projection(
             lambda value: value.index_fill(0, torch.tensor(bad, dtype=torch.long), torch.nan)
         ):
-            return swept(model, request)
+            return swept(model, request, **options)
 
     monkeypatch.setattr(running, "run_sweep", spoilt)
     recording = recorded(tmp_path / "rec", seeds=(0,), pictures=False, sites="text/pooled")
@@ -364,8 +364,8 @@ def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, mon
     site, swept = "text.blocks.0/mlp", running.run_sweep
     prompts = ["a cat", "a", "a dog at night", "a dog", "a cat at sea"]
 
-    def ragged(model, request):
-        runs = swept(model, request)
+    def ragged(model, request, **options):
+        runs = swept(model, request, **options)
         longest = max(len(model.tokenize(sample.prompt)) for sample in request.samples)
         for run in runs:
             values = run.site_values[site]
@@ -388,8 +388,8 @@ def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, mon
 def test_a_recording_of_the_old_format_is_refused_in_one_line(tmp_path):
     recorded(tmp_path / "rec")
     manifest = tmp_path / "rec" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 3', '"format": 2'))
-    with pytest.raises(RecordingError, match="of format 2, and this version reads 3 only") as found:
+    manifest.write_text(manifest.read_text().replace('"format": 4', '"format": 3'))
+    with pytest.raises(RecordingError, match="of format 3, and this version reads 4 only") as found:
         Recording.open(tmp_path / "rec")
     assert "\n" not in str(found.value)
 

@@ -14,6 +14,7 @@ from helpers.planted_cause import model
 from clerestory.contrasts import ContrastSamples, contrast
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError, ModelError
+from clerestory.io.digests import seal
 from clerestory.models.core.addresses import parse
 from clerestory.steering import BuildResult, SteeredModel, steer
 from clerestory.steering.frontier import Candidate, frontier, select_candidate
@@ -141,7 +142,8 @@ def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
     assert again.plot().to_dict() == result.plot().to_dict()
     assert again.steered.provenance["options"]["target"] == f"{CLASSIFIER}=light"
     text = (place / "steering.json").read_text()
-    (place / "steering.json").write_text(text.replace('"target_rate"', '"rate"'))
+    altered = json.dumps(seal(json.loads(text.replace('"target_rate"', '"rate"'))))
+    (place / "steering.json").write_text(altered)
     with pytest.raises(ModelError, match="does not fit"):
         BuildResult.load(place)
 

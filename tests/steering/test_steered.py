@@ -6,6 +6,7 @@ from tiny import WIDTH, tiny_model
 
 from clerestory.edits import Add
 from clerestory.errors import EditError, ModelError, OutputError, RegistryError, SiteError
+from clerestory.io.digests import seal
 from clerestory.steering import SteeredModel
 
 RNG = np.random.default_rng(5)
@@ -100,7 +101,9 @@ def test_what_is_no_steered_model_is_refused_in_one_line(model, tmp_path):
         ('"revision": ""', '"revision": "x"', ModelError, "make it again"),
         ('"strength"', '"strenght"', ModelError, "does not fit"),
     ):
-        (place / "steering.json").write_text(text.replace(old, new))
+        # With a digest of its own, as whoever wrote it can.
+        altered = json.dumps(seal(json.loads(text.replace(old, new))))
+        (place / "steering.json").write_text(altered)
         with pytest.raises(error, match=words) as raised:
             SteeredModel.load(place, model)
         assert "\n" not in str(raised.value)

@@ -24,7 +24,13 @@ from clerestory.attribution.paraphrases import (
     parse_paraphrases,
 )
 from clerestory.attribution.patching import patch_tokens
-from clerestory.attribution.pieces import Removal, SegmentedPrompt, check_pieces, parse_pieces
+from clerestory.attribution.pieces import (
+    Removal,
+    SegmentedPrompt,
+    check_pieces,
+    check_removals,
+    parse_pieces,
+)
 from clerestory.attribution.results import Attribution, PatchEffect, Split
 from clerestory.attribution.shapley import MAX_EXACT
 from clerestory.attribution.synergy import find_synergy
@@ -102,7 +108,7 @@ def attribute(
     Raises:
         EvidenceError: There are too few paraphrases, they are of another prompt, a target is not
             finite in most of them, or `out` has another attribution.
-        PromptError: The prompt has no readable pieces, or is too long.
+        PromptError: The prompt has no readable pieces, is too long, or a piece is its own baseline.
         OptionError: There is no such pool.
         SiteError, RegistryError: There is no such unit, classifier or class.
     """
@@ -112,7 +118,9 @@ def attribute(
     check_pieces(model, prompt)
     removals: tuple[Removal, ...] = ("baseline", "delete") if removal == "both" else (removal,)
     main = removals[0]
+    check_removals(model, [prompt], removals)
     replicates = _replicates(model, prompt, paraphrases, sentences, removals)
+    check_removals(model, replicates, removals)
     # After the paraphrases, which cost nothing to refuse; classifiers are opened here.
     targets = parse_targets(model, of, pool)
     paths = _finding_paths(model, of, pool) if path else {}

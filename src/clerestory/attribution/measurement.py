@@ -19,6 +19,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import Term
 from clerestory.evaluation.terms import measure_terms
+from clerestory.io.digests import json_digest
 from clerestory.io.tensor_files import read_arrays
 from clerestory.io.writing import atomic_file, open_planned_folder
 from clerestory.models import Model
@@ -108,14 +109,16 @@ class Measurer:
         self, path: Path | None, samples: Sequence[Sample], read_units: bool
     ) -> tuple[Floats, Floats]:
         """`[sample, target]` and `[sample, unit]`, read from the file or measured and written."""
-        stored = None if path is None else _read_part(path, len(samples))
+        # A part that was renamed belongs to other samples.
+        digest = json_digest({"samples": [[each.text, *each.seeds] for each in samples]})
+        stored = None if path is None else _read_part(path, len(samples), digest)
         if stored is not None:
             return stored
         values, units = self._measure_part(samples, read_units)
         if path is not None:
             # A kill leaves either a whole part or none under its name.
             with atomic_file(path) as part:
-                np.savez(part, values=values, units=units)
+                np.savez(part, values=values, units=units, samples=np.array(digest))
         return values, units
 
     def _measure_part(self, samples: Sequence[Sample], read_units: bool) -> tuple[Floats, Floats]:
@@ -184,14 +187,16 @@ def unit_sites(model: Model, targets: Sequence[Target]) -> list[str]:
     return list(dict.fromkeys(address for address in addresses if address in model.sites))
 
 
-def _read_part(path: Path, count: int) -> tuple[Floats, Floats] | None:
-    """A stored part of so many prompts; None where there is none, or it is damaged."""
+def _read_part(path: Path, count: int, digest: str) -> tuple[Floats, Floats] | None:
+    """A stored part of so many prompts; None where there is none, or it is damaged or of others."""
     try:
         arrays = read_arrays(path, EvidenceError)
     # A damaged part is measured again, like a missing one.
     except EvidenceError:
         return None
     values, units = arrays.get("values"), arrays.get("units")
+    if str(arrays.get("samples", "")) != digest:
+        return None
     if values is None or units is None or (values.ndim, units.ndim) != (2, 2):
         return None
     # Other types come from another version or from somebody else.

@@ -19,7 +19,15 @@ from clerestory.errors import PromptError
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["Characters", "Piece", "Removal", "SegmentedPrompt", "check_pieces", "parse_pieces"]
+__all__ = [
+    "Characters",
+    "Piece",
+    "Removal",
+    "SegmentedPrompt",
+    "check_pieces",
+    "check_removals",
+    "parse_pieces",
+]
 
 Removal = Literal["baseline", "delete"]
 """What happens to a removed piece: its baseline takes its place, or nothing does."""
@@ -187,6 +195,33 @@ def check_pieces(model: Model, prompt: SegmentedPrompt) -> None:
         except PromptError as error:
             raise PromptError(f"The piece {piece.words[:60]!r} is too long. {error}") from error
     model.check_prompt(prompt.full_text)
+
+
+def check_removals(
+    model: Model, prompts: Sequence[SegmentedPrompt], removals: Sequence[Removal]
+) -> None:
+    """Check that every removal of a piece gives the model another text.
+
+    Args:
+        model: The model whose tokenizer compares.
+        prompts: Prompts in pieces.
+        removals: What happens to removed pieces.
+
+    Raises:
+        PromptError: A piece is its own baseline, so that its effect would be 0 whatever it does.
+    """
+    for prompt in prompts:
+        full = model.tokenize(prompt.full_text)
+        for index, piece in enumerate(prompt.pieces):
+            present = [each != index for each in range(len(prompt.pieces))]
+            for removal in removals:
+                # By tokens: many tokenizers do not tell capitals.
+                if (text := prompt.text(present, removal)) and model.tokenize(text) == full:
+                    raise PromptError(
+                        f"The piece {piece.words[:60]!r} of {prompt.full_text[:80]!r} is its own "
+                        f"baseline, so nothing changes without it: name another, "
+                        f"[{piece.words[:60]}|thing], or remove it by `delete`."
+                    )
 
 
 def _pieces(bracketed: Sequence[str], context: Sequence[str]) -> list[Piece]:

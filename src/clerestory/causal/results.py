@@ -15,6 +15,7 @@ from clerestory.contrasts.findings import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ClassChange, Effect, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.io.digests import DIGEST, check_seal
 from clerestory.io.reading import path_inside, read_json, wrap_errors
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.results import Provenance, Result
@@ -223,9 +224,11 @@ class TraceResult(Result):
     @override
     def load(cls, folder: Path) -> Self:
         content = read_json(path_inside(folder, FILE, EvidenceError), EvidenceError)
+        check_seal(content, FILE, EvidenceError)
         with wrap_errors(FILE, EvidenceError):
             # These are derived from the other figures.
             content.pop("sentences", None)
+            content.pop(DIGEST, None)
             for effect in content.get("effects", ()):
                 for name in DERIVED:
                     effect.pop(name, None)

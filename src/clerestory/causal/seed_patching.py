@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clerestory.causal.results import SwapShares
 from clerestory.causal.trials import Trials
 from clerestory.classifiers import Classifier
+from clerestory.classifiers.base import classify
 from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design
 from clerestory.stats.rate_intervals import rate_interval
@@ -101,7 +102,7 @@ def _class_shares(
     name: str, classifier: Classifier, conditioning: Pictures, noise: Pictures, mixed: Pictures
 ) -> SwapShares:
     conditioning_class, noise_class, mixed_class = (
-        classifier(pictures).argmax(1) for pictures in (conditioning, noise, mixed)
+        classify(classifier, pictures).argmax(1) for pictures in (conditioning, noise, mixed)
     )
     # If both samples have the same class, the mixed picture cannot show which one decides.
     different = conditioning_class != noise_class

@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from clerestory.errors import RegistryError
+import numpy as np
+
+from clerestory.errors import ModelError, RegistryError
 from clerestory.registry import Registry, suggest
 from clerestory.types import Floats, Pictures, Role
 
@@ -25,6 +27,7 @@ __all__ = [
     "Classifier",
     "Target",
     "classifier_kinds",
+    "classify",
     "is_code",
     "is_trusted",
     "load_classifier",
@@ -166,6 +169,30 @@ def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
             "each with a name of its own."
         )
     return classifier
+
+
+def classify(classifier: Classifier, pictures: Pictures) -> Floats:
+    """Classify pictures, and check the answer.
+
+    Args:
+        classifier: The classifier.
+        pictures: `[n, height, width, 3]`.
+
+    Returns:
+        Probabilities `[n, class]`.
+
+    Raises:
+        ModelError: The classifier cannot read these pictures, or gives anything but a finite number
+            for each class. Of NaN the first would be the likeliest class.
+    """
+    probabilities = np.asarray(classifier(pictures))
+    expected = (len(pictures), len(classifier.classes))
+    if probabilities.shape != expected or not np.isfinite(probabilities).all():
+        raise ModelError(
+            f"{classifier.source} gave {list(probabilities.shape)} or values that are not finite; "
+            f"expected {list(expected)} finite probabilities: its weights may have NaN."
+        )
+    return probabilities
 
 
 def resolve_label(name: str, label: str, *, role: Role = "evaluation") -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, load_classifier
+from clerestory.classifiers.base import Classifier, classify, load_classifier
 from clerestory.classifiers.check_page import render_page
 from clerestory.classifiers.labels import classifier_file, picture_digest, predict
 from clerestory.errors import EvidenceError, RecordingError
@@ -260,7 +260,7 @@ def write_sheet(
     # At random: the first samples of a recording are of few prompts.
     rows = np.random.default_rng(seed).permutation(recording.rows)[:size]
     # A classifier that cannot read these pictures fails here, before anything is written.
-    classifier(recording.pictures(rows[:1]))
+    classify(classifier, recording.pictures(rows[:1]))
     # Read in the order of the recording, which is faster, and shown in the random order.
     pictures = recording.pictures(np.sort(rows))
     by_row = dict(zip(np.sort(rows).tolist(), pictures, strict=True))

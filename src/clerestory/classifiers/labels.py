@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.classifiers.base import Classifier, load_classifier, parse_target
+from clerestory.classifiers.base import Classifier, classify, load_classifier, parse_target
 from clerestory.errors import RecordingError
+from clerestory.io.parquet import write_parquet
 from clerestory.types import Bools, Floats, Integers, Pictures, Progress, Role
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def predict(
         batch = [picture_digest(picture) for picture in pictures]
         new = [index for index, digest in enumerate(batch) if digest not in store.labels]
         if new:
-            store.add([batch[index] for index in new], classifier(pictures[new]))
+            store.add([batch[index] for index in new], classify(classifier, pictures[new]))
         digests += batch
         if progress is not None:
             progress(f"classifying by {classifier.source}", len(digests), len(rows))
@@ -181,7 +182,7 @@ class _LabelStore:
 
         rows = [(digest, *prediction) for digest, prediction in self.labels.items()]
         raw = io.BytesIO()
-        pd.DataFrame(rows, columns=list(COLUMNS)).to_parquet(raw)
+        write_parquet(pd.DataFrame(rows, columns=list(COLUMNS)), raw)
         self.folder.write(self.name, raw.getvalue())
 
     def _read(self) -> dict[str, tuple[str, float]]:

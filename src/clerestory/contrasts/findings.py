@@ -14,9 +14,10 @@ from typing_extensions import override
 from clerestory.contrasts.arms import ARMS
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.io.parquet import write_parquet
 from clerestory.io.reading import path_inside, read_json, read_table, wrap_errors
 from clerestory.io.tensor_files import read_tensors, write_tensors
-from clerestory.io.validation import to_jsonable, validate
+from clerestory.io.validation import to_jsonable, validate_sealed
 from clerestory.registry import suggest
 from clerestory.reporting.intervals import format_interval
 from clerestory.reporting.results import Provenance, Result
@@ -363,8 +364,9 @@ class Findings(Result):
             for source, check in self.classifiers.items()
         }
         # Directions and samples are large and go to files of their own.
-        content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
-        return to_jsonable(_Fields(**{**content, "classifiers": checks}))
+        content = {name: value for name, value in vars(self).items() if name in _FIELDS}
+        files = (DIRECTIONS,) if self.samples is None else (DIRECTIONS, SAMPLES)
+        return to_jsonable(_Fields(**{**content, "classifiers": checks, "files": files}))
 
     @override
     def write(self, folder: Path) -> None:
@@ -374,7 +376,7 @@ class Findings(Result):
         directions = {unit: np.ascontiguousarray(d) for unit, d in self.directions.items()}
         write_tensors(folder / DIRECTIONS, directions, framework="np")
         if self.samples is not None:
-            self.samples.to_parquet(folder / SAMPLES)
+            write_parquet(self.samples, folder / SAMPLES)
 
     @classmethod
     @override
@@ -382,13 +384,17 @@ class Findings(Result):
         try:
             path = path_inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, max_bytes=MAX_BYTES)
-            read = validate(_Fields, content, FILE, EvidenceError)
-            samples = path_inside(folder, SAMPLES, EvidenceError)
+            read = validate_sealed(_Fields, content, FILE, EvidenceError)
+            content = {name: value for name, value in vars(read).items() if name != "files"}
+            samples = None
+            # By the list and not by what is there: a file that was deleted is an error.
+            if SAMPLES in read.files:
+                path = path_inside(folder, SAMPLES, EvidenceError)
+                samples = read_samples(path, SAMPLE_COLUMNS)
             return cls(
-                **{**vars(read), "classifiers": _read_checks(read.classifiers)},
+                **{**content, "classifiers": _read_checks(read.classifiers)},
                 directions=_read_directions(path_inside(folder, DIRECTIONS, EvidenceError)),
-                # `write` leaves the file out where there are no samples.
-                samples=read_samples(samples, SAMPLE_COLUMNS) if samples.exists() else None,
+                samples=samples,
             )
         except EvidenceError as error:
             raise EvidenceError(f"{folder} holds no findings that can be read: {error}") from error
@@ -443,6 +449,10 @@ class _Fields:
     contrasts: int
     curves: Mapping[str, tuple[CurvePoint, ...]]
     classifiers: Mapping[str, Any]
+    files: tuple[str, ...]
+
+
+_FIELDS = {entry.name for entry in fields(_Fields)}
 
 
 def _read_checks(checks: Mapping[str, Any]) -> dict[str, HumanCheck | None]:

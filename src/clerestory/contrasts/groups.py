@@ -12,6 +12,7 @@ from typing_extensions import override
 from clerestory.contrasts.findings import Findings, Status, UnitKind, read_samples
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.io.parquet import write_parquet
 from clerestory.io.reading import path_inside
 from clerestory.io.validation import load_json, to_jsonable
 from clerestory.registry import suggest
@@ -157,7 +158,7 @@ class Groups(Result):
     def write(self, folder: Path) -> None:
         """Write `groups.json`, the samples, and a folder of findings for each group."""
         super().write(folder)
-        self.samples.to_parquet(folder / SAMPLES)
+        write_parquet(self.samples, folder / SAMPLES)
         for name, group in self.groups.items():
             group.findings.write(findings_folder(folder, list(self.groups), name))
 

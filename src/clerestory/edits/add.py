@@ -18,6 +18,7 @@ from clerestory.edits.base import (
     affine_identity,
     edits,
     rescaled,
+    single_precision,
     site_direction,
 )
 from clerestory.errors import EditError
@@ -49,13 +50,16 @@ class Add(DirectionEdit, PerSample):
     renorm: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        vector = site_direction(self.site, self.direction).astype(np.float32)
+        vector = single_precision(self.site, site_direction(self.site, self.direction))
         try:
             strength = np.asarray(self.strength, dtype=float)
         except (TypeError, ValueError):
             # Anything else than a number becomes NaN, which the check below refuses.
             strength = np.array(np.nan)
-        if strength.ndim > 1 or not np.isfinite([*strength.flat, self.scale]).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            # In the precision of the edit, in which a large strength may be infinite.
+            factors = strength.astype(np.float32) * np.float32(self.scale)
+        if strength.ndim > 1 or not np.isfinite(factors).all():
             raise EditError(
                 f"The strength of an edit at {self.site} must be a finite number, or one for each "
                 f"sample; got {self.strength!r} times {self.scale!r}."

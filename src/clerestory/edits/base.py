@@ -43,9 +43,12 @@ __all__ = [
     "name_of",
     "normalised_direction",
     "rescaled",
+    "single_precision",
     "site_direction",
 ]
 
+MAX_NUMBER = float(np.finfo(np.float32).max)
+"""Limit of settings: edits compute in float32."""
 EditBranch = Branch | Literal["both"]
 Positions = Annotated[str, Field(pattern=r"^(all|last|tokens:.+)$")]
 
@@ -201,7 +204,8 @@ class SiteEdit:
                 number = float(value)
             except (TypeError, ValueError):
                 number = math.nan
-            if not math.isfinite(number):
+            # Edits compute in float32.
+            if not abs(number) <= MAX_NUMBER:
                 raise EditError(
                     f"The {name} at {self.address} must be a finite number, not {value!r}."
                 )
@@ -335,6 +339,29 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
             "one finite number for each unit."
         )
     return vector
+
+
+def single_precision(site: str, values: NDArray[Any]) -> NDArray[np.float32]:
+    """Values as the edit computes with them.
+
+    Args:
+        site: Address of the site, for error messages.
+        values: Numbers of any shape.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        EditError: A value is not finite in float32.
+    """
+    with np.errstate(over="ignore"):
+        single = np.asarray(values).astype(np.float32)
+    if not np.isfinite(single).all():
+        raise EditError(
+            f"The edit at {site} has values that are not finite, or beyond float32; activations "
+            "beyond the end of a prompt are NaN: select the positions of its tokens."
+        )
+    return single
 
 
 def normalised_direction(site: str, direction: ArrayLike | Tensor) -> Tensor:

@@ -8,15 +8,18 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from typing_extensions import override
 
 from clerestory.arguments import checked
-from clerestory.edits.base import Affine, SiteEdit, affine_identity, edits
+from clerestory.edits.base import Affine, SiteEdit, affine_identity, edits, single_precision
 from clerestory.errors import EditError
 
 __all__ = ["Erase"]
+
+MAX_CLASS_SHARE = 0.5
+"""Limit of the number of classes, beyond two, as a share of the samples."""
 
 
 @edits.register("erase")
@@ -48,6 +51,8 @@ class Erase(SiteEdit):
                 f"{list(self.left.shape)}, right {list(self.right.shape)}, mean "
                 f"{list(self.mean.shape)}."
             )
+        for name, tensor in self.tensors().items():
+            single_precision(f"{self.site} ({name})", tensor.detach().cpu().float().numpy())
 
     @classmethod
     @checked(EditError, options=("branch", "positions"))
@@ -57,14 +62,16 @@ class Erase(SiteEdit):
         Args:
             site: Address of the site.
             activations: `[sample, unit]`.
-            labels: `[sample]`, the class of each.
+            labels: `[sample]`: the class of each, or floats as scores of each. Of scores all that
+                is linear in them is removed, which is one direction.
             **options: `branch` and `positions` of the edit.
 
         Returns:
             The edit, with float32 factors.
 
         Raises:
-            EditError: There are fewer than two classes, or the lengths differ.
+            EditError: There are fewer than two classes or scores, or nearly as many classes as
+                samples, the lengths differ, or a value is not finite.
         """
         with warnings.catch_warnings():  # at import it compiles a function that is not used here
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -72,12 +79,15 @@ class Erase(SiteEdit):
 
         # The fit inverts a covariance, which float32 does badly; the factors are kept in float32.
         values = torch.as_tensor(np.asarray(activations, np.float64))
-        names = np.unique(np.asarray(labels))
-        if values.ndim != 2 or len(names) < 2 or len(values) != len(np.asarray(labels)):
-            raise EditError(f"An eraser at {site} needs [sample, unit] and two classes or more.")
-        one_hot = torch.as_tensor((np.asarray(labels)[:, None] == names).astype(np.float64))
-        # The first class is left out: its column follows from the others.
-        eraser = LeaceEraser.fit(values, one_hot[:, 1:], constrain_cov_trace=False)
+        concept = _concept(site, np.asarray(labels))
+        if values.ndim != 2 or len(values) != len(concept):
+            raise EditError(
+                f"An eraser at {site} needs activations [sample, unit] and a label of each; got "
+                f"{list(values.shape)} and {len(concept)} labels."
+            )
+        if not values.isfinite().all():
+            raise EditError(f"The activations for an eraser at {site} are not all finite.")
+        eraser = LeaceEraser.fit(values, torch.as_tensor(concept), constrain_cov_trace=False)
         # concept-erasure types its bias as optional; it is the mean of the activations.
         bias = values.mean(0) if eraser.bias is None else eraser.bias
         factors = (eraser.proj_left, eraser.proj_right, bias)
@@ -101,3 +111,25 @@ class Erase(SiteEdit):
         # (I - L R) x + L R mean
         removed = self.left.double() @ self.right.double()
         return Affine(affine_identity(units).matrix - removed, removed @ self.mean.double())
+
+
+def _concept(site: str, labels: NDArray[Any]) -> NDArray[np.float64]:
+    """What is to be unpredictable, `[sample, k]`: scores, or an indicator of each class."""
+    if labels.ndim != 1:
+        raise EditError(f"The labels for {site} have shape {list(labels.shape)}; give [sample].")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise EditError(f"The labels for {site} are not all finite.")
+    names = np.unique(labels)
+    if len(names) < 2:
+        raise EditError(f"An eraser at {site} needs two classes or more; got {len(names)}.")
+    # Whole numbers are classes, also as floats, which a table with missing values makes of them.
+    if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
+        return labels[:, None].astype(np.float64)
+    if len(names) > max(2, MAX_CLASS_SHARE * len(labels)):
+        raise EditError(
+            f"{len(names)} classes of {len(labels)} samples at {site} are no classes, and to erase "
+            "them is to erase the site: give scores as floats that are no whole numbers, or fewer "
+            "classes."
+        )
+    # The first class is left out: its column follows from the others.
+    return np.asarray(labels[:, None] == names[1:], np.float64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.edits.base import SiteEdit, edits
+from clerestory.edits.base import SiteEdit, edits, single_precision
 from clerestory.errors import EditError
 from clerestory.models.core.types import PerSample
 
@@ -39,7 +39,8 @@ class Patch(SiteEdit, PerSample):
     def __post_init__(self) -> None:
         if isinstance(self.values, Tensor):
             # NumPy throughout, as recordings give values.
-            object.__setattr__(self, "values", self.values.detach().cpu().numpy())
+            object.__setattr__(self, "values", self.values.detach().cpu().float().numpy())
+        object.__setattr__(self, "values", single_precision(self.site, self.values))
 
     @override
     def at(self, rows: Sequence[int]) -> Patch:

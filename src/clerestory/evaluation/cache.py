@@ -37,6 +37,8 @@ SAMPLED_WEIGHTS = 64
 """Weights per tensor that enter a model's digest: training and adapters change nearly all."""
 MAX_EDIT_BYTES = 1 << 20
 """Samples with larger edits are not cached: hashing would take about as long as drawing."""
+KEY = "key"
+"""The array of a file that holds its key."""
 FREE_SHARE = 0.1
 """Share of the disk limit that is free after pruning, so that not every write prunes again."""
 
@@ -108,6 +110,9 @@ class SampleCache:
             try:
                 # A damaged file may claim any size: at most the memory limit is unpacked.
                 entry = read_arrays(path, OutputError, self._memory_limit)
+                # A file may have been renamed: its samples would be those of another key.
+                if str(entry.pop(KEY, "")) != key:
+                    return None
             # A damaged file is a miss: the sample is drawn again and the file replaced.
             except OutputError:
                 return None
@@ -127,7 +132,7 @@ class SampleCache:
             if path is not None:
                 # A full or read-only disk makes the cache useless, but must not stop the drawing.
                 with suppress(OSError):
-                    self._write(path, entry)
+                    self._write(path, key, entry)
 
     def _remember(self, key: str, entry: Entry) -> None:
         self._memory_used += _byte_count(entry) - _byte_count(self._entries.pop(key, {}))
@@ -141,13 +146,13 @@ class SampleCache:
         # One subfolder per two digits, so that no folder holds too many files to list quickly.
         return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"
 
-    def _write(self, path: Path, entry: Entry) -> None:
+    def _write(self, path: Path, key: str, entry: Entry) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Renamed once it is complete, so that another process never reads half of an entry.
         partial = path.with_suffix(".part")
         with partial.open("wb") as file:
             # Pickled objects in a shared cache folder could run code.
-            np.savez_compressed(file, allow_pickle=False, **entry)
+            np.savez_compressed(file, allow_pickle=False, **entry, **{KEY: np.array(key)})
         partial.replace(path)
         # Listing the folder is slow: it is listed once, then sizes are added up.
         if self._disk_used is None:

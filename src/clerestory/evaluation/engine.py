@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clerestory.classifiers.base import Classifier
+from clerestory.classifiers.base import Classifier, classify
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.cache import (
     CacheOption,
@@ -91,7 +91,7 @@ class Drawing:
         # as it lives, no other object has its id.
         key = id(classifier)
         if key not in self._probabilities:
-            self._probabilities[key] = (classifier, np.asarray(classifier(self.pictures)))
+            self._probabilities[key] = (classifier, classify(classifier, self.pictures))
         return self._probabilities[key][1]
 
     def predictions(self, classifier: Classifier) -> Integers:

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from clerestory.errors import ClerestoryError
 from clerestory.io.reading import MAX_TABLE_BYTES, check_count
@@ -17,7 +18,7 @@ from clerestory.io.reading import MAX_TABLE_BYTES, check_count
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MAX_ROWS", "check_parquet", "to_parquet"]
+__all__ = ["MAX_ROWS", "check_parquet", "to_parquet", "write_parquet"]
 
 MAX_ROWS, MAX_COLUMNS = 10_000_000, 1000
 MAX_UNPACKED_BYTES, MAX_RATIO, SMALL_TABLE = 2**33, 200, 2**28
@@ -64,12 +65,27 @@ def check_parquet(raw: bytes, what: object, error: type[ClerestoryError]) -> Non
         or any(is_text(field.type) for is_text in (types.is_string, types.is_binary))
         or any(is_text(field.type) for is_text in (types.is_large_string, types.is_large_binary))
     ]
-    with ParquetFile(BufferReader(raw), read_dictionary=texts) as file:
+    with ParquetFile(
+        BufferReader(raw), read_dictionary=texts, page_checksum_verification=True
+    ) as file:
         table = file.read(texts)
     # pyarrow trusts offsets and indices unless it is asked to check them.
     table.validate(full=True)
     size += sum(_decoded_bytes(chunk) for column in table.columns for chunk in column.chunks)
     check_count(what, error, size, limit, "unpacked bytes")
+
+
+def write_parquet(
+    table: pd.DataFrame, target: Path | BinaryIO, *, index: bool | None = None
+) -> None:
+    """Write a table as Parquet with checksums, which `reading.parse_table` verifies.
+
+    Args:
+        table: The table.
+        target: A path or an opened file.
+        index: Whether the index is a column, as for pandas.
+    """
+    table.to_parquet(target, index=index, write_page_checksum=True)
 
 
 def to_parquet(table: pd.DataFrame, what: object, error: type[ClerestoryError]) -> bytes:
@@ -88,7 +104,7 @@ def to_parquet(table: pd.DataFrame, what: object, error: type[ClerestoryError]) 
     """
     check_count(what, error, len(table), MAX_ROWS, "rows")
     file = io.BytesIO()
-    table.to_parquet(file)
+    write_parquet(table, file)
     # Checked as a reader will: a table that cannot be read again is refused now.
     raw = file.getvalue()
     check_count(what, error, len(raw), MAX_TABLE_BYTES, "bytes")

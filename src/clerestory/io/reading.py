@@ -419,7 +419,7 @@ def parse_table(raw: bytes, source: object, error: ErrorClass) -> pd.DataFrame:
 
     with wrap_errors(source, error):
         check_parquet(raw, source, error)
-        table: pd.DataFrame = pd.read_parquet(io.BytesIO(raw))
+        table: pd.DataFrame = pd.read_parquet(io.BytesIO(raw), page_checksum_verification=True)
         # Columns are addressed by name everywhere; pandas would give a table for
         # a name that occurs twice.
         if not table.columns.is_unique or not all(isinstance(name, str) for name in table):

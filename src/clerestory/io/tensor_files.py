@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import OutputError
+from clerestory.io.digests import DIGEST
 from clerestory.io.reading import (
     MAX_TEXT_BYTES,
     ErrorClass,
@@ -59,9 +61,14 @@ def read_tensors(
     check_tensor_file(path, error, MAX_TENSOR_BYTES)
     try:
         with wrap_errors(path, error), safe_open(path, framework=framework) as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            expected = (opened.metadata() or {}).get(DIGEST)
     except SafetensorError as reason:
         raise error(f"{path} is damaged: {describe_error(reason)}; get it again.") from reason
+    # Files of others have none.
+    if expected is not None and expected != _tensor_digest(tensors):
+        raise error(f"{path} was altered: its digest differs; get it again.")
+    return tensors
 
 
 def write_tensors(
@@ -87,9 +94,24 @@ def write_tensors(
 
     module = {"pt": safetensors.torch, "np": safetensors.numpy}[framework]
     try:
-        module.save_file(dict(tensors), path, metadata)
+        module.save_file(dict(tensors), path, {**(metadata or {}), DIGEST: _tensor_digest(tensors)})
     except safetensors.SafetensorError as reason:
         raise OutputError(f"{path} cannot be written: {describe_error(reason)}.") from reason
+
+
+def _tensor_digest(tensors: Mapping[str, Any]) -> str:
+    """The digest of names, types, shapes and bytes, the same for torch and numpy."""
+    parts = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        parts.update(repr((name, kind, tuple(tensor.shape))).encode())
+        if not isinstance(tensor, np.ndarray):
+            import torch
+
+            # As bytes: numpy has no bfloat16.
+            tensor = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        parts.update(tensor.tobytes())
+    return parts.hexdigest()
 
 
 def check_tensor_file(path: Path, error: ErrorClass, max_bytes: int = MAX_WEIGHT_BYTES) -> None:

@@ -9,9 +9,10 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from clerestory.io.digests import check_seal, unsealed
 from clerestory.io.reading import ErrorClass, path_inside, read_json
 
-__all__ = ["load_json", "to_jsonable", "validate"]
+__all__ = ["load_json", "to_jsonable", "validate", "validate_sealed"]
 
 T = TypeVar("T")
 
@@ -62,7 +63,28 @@ def load_json(type_: type[T], folder: Path, name: str, error: ErrorClass) -> T:
         ClerestoryError: Of class `error`, if the file cannot be read or does not fit.
     """
     path = path_inside(folder, name, error)
-    return validate(type_, read_json(path, error), path, error)
+    return validate_sealed(type_, read_json(path, error), path, error)
+
+
+def validate_sealed(type_: type[T], content: Any, source: object, error: ErrorClass) -> T:
+    """Convert the content of a sealed JSON file, and check its digest.
+
+    Args:
+        type_: As for `validate`.
+        content: Content of the file.
+        source: Where it comes from, for the message.
+        error: Class of the error.
+
+    Returns:
+        The instance.
+
+    Raises:
+        ClerestoryError: Of class `error`, if a field does not fit or the digest differs.
+    """
+    # First the fields, whose message says more.
+    value = validate(type_, unsealed(content), source, error)
+    check_seal(content, source, error)
+    return value
 
 
 def to_jsonable(value: Any) -> dict[str, Any]:

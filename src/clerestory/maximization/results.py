@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from clerestory.errors import SearchError
+from clerestory.io.digests import seal
+from clerestory.io.parquet import write_parquet
 from clerestory.io.reading import path_inside, read_table
 from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
@@ -192,6 +194,7 @@ class _Saved(_Figures):
     pool: _PoolSummary
     diagnostics: dict[str, float | list[float]]
     provenance: Provenance
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -352,8 +355,21 @@ class MaximizationResult(_Figures, Result):
         figures = {each.name: getattr(self, each.name) for each in fields(_Figures)}
         pool, diagnostics = self.pool.summary(), dict(self.diagnostics)
         return asdict(
-            _Saved(**figures, pool=pool, diagnostics=diagnostics, provenance=self.provenance)
+            _Saved(
+                **figures,
+                pool=pool,
+                diagnostics=diagnostics,
+                provenance=self.provenance,
+                files=self._files,
+            )
         )
+
+    @property
+    def _files(self) -> tuple[str, ...]:
+        """The files of tables and pictures beside the figures."""
+        samples = (SAMPLES,) if len(self.samples) else ()
+        pictures = () if self.pictures is None else (PICTURES,)
+        return (TRAIL, POOL, *samples, *pictures)
 
     def save(self, folder: str | Path) -> Path:
         """Write the result next to its trail.
@@ -373,16 +389,16 @@ class MaximizationResult(_Figures, Result):
         import pandas as pd
 
         folder.mkdir(parents=True, exist_ok=True)
-        self.trail.to_parquet(folder / TRAIL, index=False)
-        pd.DataFrame({"score": self.pool.scores}).to_parquet(folder / POOL, index=False)
-        if len(self.samples):
-            self.samples.to_parquet(folder / SAMPLES, index=False)
+        write_parquet(self.trail, folder / TRAIL, index=False)
+        write_parquet(pd.DataFrame({"score": self.pool.scores}), folder / POOL, index=False)
+        if SAMPLES in self._files:
+            write_parquet(self.samples, folder / SAMPLES, index=False)
         # Compressed: pictures of drawings have large areas of one colour.
         if self.pictures is not None:
             np.savez_compressed(folder / PICTURES, pictures=self.pictures)
         # Last, since this file marks a finished search.
         with atomic_file(folder / FILE) as path:
-            path.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+            path.write_text(json.dumps(seal(self.to_dict()), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     @override
@@ -396,14 +412,15 @@ class MaximizationResult(_Figures, Result):
         if scores is None or scores.dtype.kind != "f":
             raise SearchError(f"{folder / POOL} was altered: expected the column score.")
         samples = pd.DataFrame(columns=SAMPLE_COLUMNS)
-        if (folder / SAMPLES).exists():
+        # By the list and not by what is there: a file that was deleted is an error.
+        if SAMPLES in saved.files:
             samples = read_table(path_inside(folder, SAMPLES, SearchError), SearchError)
         pictures = None
-        if (folder / PICTURES).exists():
+        if PICTURES in saved.files:
             pictures = read_arrays(folder / PICTURES, SearchError).get("pictures")
         return cls(
             **{
-                **vars(saved),
+                **{name: value for name, value in vars(saved).items() if name != "files"},
                 "pool": PoolScores(scores.to_numpy(), saved.pool.complete),
                 "trail": read_table(path_inside(folder, TRAIL, SearchError), SearchError),
                 "samples": samples,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from clerestory.errors import SearchError
+from clerestory.io.parquet import write_parquet
 from clerestory.io.reading import path_inside, read_table
 from clerestory.io.writing import atomic_file, open_planned_folder
 
@@ -89,4 +90,4 @@ class Trail:
         self._last_write = time.monotonic()
         table = pd.DataFrame({"prompt": list(scores), "score": list(scores.values())})
         with atomic_file(self.folder / name) as part:
-            table.to_parquet(part, index=False)
+            write_parquet(table, part, index=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError
+from clerestory.io.parquet import write_parquet
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.io.writing import atomic_file, open_planned_folder
 from clerestory.microscope import summaries
@@ -172,7 +173,7 @@ def _save_samples(
     path = out / "samples" / f"{number}.parquet"
     path.parent.mkdir(exist_ok=True)
     with atomic_file(path) as part:
-        table.to_parquet(part)
+        write_parquet(table, part)
     visible = table.loc[table["named"], "prompt"].unique()
     words = summaries.Words.of(list(visible)).words
     with atomic_file(out / "samples" / f"{number}.words.json") as part:

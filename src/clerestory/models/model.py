@@ -150,8 +150,9 @@ class Model:
             PromptError: A prompt is empty, too long, or lacks the word that is pooled.
             OptionError: An argument is out of range.
             OptionError: An option is unknown, or the model cannot draw so.
-            EditError: An edit changes the shape of an activation, or names positions that its site
-                does not have.
+            EditError: An edit changes the shape of an activation, names positions that its site
+                does not have, or makes values that are not finite.
+            ModelError: Values are not finite without an edit.
         """
         runs = self.sweep(
             prompts,

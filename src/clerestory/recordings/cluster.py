@@ -43,7 +43,7 @@ class _Worker:
         from clerestory.recordings.writer import fill_chunk
 
         # A task that Ray repeats may have been finished by the actor that was lost.
-        if self.store.marker(chunk) is None:
+        if not self.store.is_complete(chunk):
             fill_chunk(self.store, self.model, chunk)
         return len(self.store.plan.rows(chunk))
 
@@ -57,7 +57,7 @@ def fill_with_ray(
     gpus_per_worker: float = 0.0,
     progress: Progress | None = None,
 ) -> None:
-    """Fill every chunk that has no marker with Ray actors.
+    """Fill every missing chunk with Ray actors.
 
     Args:
         store: The recording, with its plan.
@@ -76,6 +76,7 @@ def fill_with_ray(
     if workers < 1:
         raise RecordingError(f"workers is {workers}; it must be 1 or more.")
     missing = store.missing_chunks()
+    store.restore_complete(missing)
     if not missing:
         return
     with _cluster(address) as ray:

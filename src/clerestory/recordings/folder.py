@@ -6,7 +6,6 @@ stores put objects so by themselves.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from zarr.abc.store import Store
 
-__all__ = ["Folder", "digest"]
+__all__ = ["Folder"]
 
 LOCK = ".lock"
 PARTIAL = ".partial"
@@ -147,14 +146,20 @@ class Folder:
         Args:
             name: A path below the root; its folder is created, an existing file is replaced.
             data: The content.
+
+        Raises:
+            RecordingError: The folder was moved or removed.
         """
         path = f"{self.root}/{name}"
         if not self.local:
             self.fs.pipe_file(path, data)
             return
+        if not Path(self.root).is_dir():
+            # Made again here, it would hold this file alone, beside the folder's new place.
+            raise RecordingError(f"{self} was moved or removed meanwhile: give its new place.")
         # The process number separates two writers of the same file in a folder without a lock.
         partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
-        partial.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(partial.parent)
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -205,6 +210,46 @@ class Folder:
             return []
         return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
+    def sizes(self, under: str) -> dict[str, int]:
+        """The sizes of a folder's files, by one listing.
+
+        Args:
+            under: A path below the root.
+
+        Returns:
+            Bytes by name; empty if there is no such folder.
+        """
+        try:
+            entries = self.fs.ls(f"{self.root}/{under}", detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        return {
+            entry["name"].rpartition("/")[2]: entry["size"]
+            for entry in entries
+            if entry["type"] == "file"
+        }
+
+    def identity(self, name: str) -> tuple[int, int] | None:
+        """What tells a file from another of the same name.
+
+        Args:
+            name: A path below the root.
+
+        Returns:
+            Numbers of the disk and of the file; None if there is no such file, and in an object
+            store, where nothing can be renamed.
+        """
+        try:
+            status = Path(self.root, name).stat() if self.local else None
+        except OSError:
+            return None
+        return None if status is None else (status.st_dev, status.st_ino)
+
+    def make(self) -> None:
+        """Create the folder, on a local disk, if it does not exist."""
+        if self.local:
+            _make_folder(Path(self.root))
+
     def remove_partial_files(self) -> None:
         """Remove the unfinished files that a killed process left."""
         if self.local:
@@ -249,7 +294,7 @@ class Folder:
             return
         from filelock import FileLock, Timeout
 
-        Path(self.root).mkdir(parents=True, exist_ok=True)
+        self.make()
         # No timeout: a recording may take days, so the second process fails at once.
         lock = FileLock(f"{self.root}/{LOCK}", timeout=0)
         try:
@@ -264,6 +309,14 @@ class Folder:
             lock.release()
 
 
+def _make_folder(folder: Path) -> None:
+    """Create a folder with its parents; the entry of each new one is flushed."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush(folder.parent)
+
+
 def _flush(path: Path) -> None:
     # `os.open` opens folders as well, which `open` refuses.
     handle = os.open(path, os.O_RDONLY)
@@ -271,15 +324,3 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def digest(data: bytes) -> str:
-    """The digest of a file in markers and manifests: BLAKE2b, 16 bytes in hexadecimal.
-
-    Args:
-        data: Content of the file.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "ModelIdentity", "Plan", "check_model", "check_same", "make_plan"]
 
-FORMAT = 3
+FORMAT = 4
 """Version of the files of a recording."""
 BATCHES_PER_CHUNK = {True: 8, False: 64}
 """Batches per chunk, with pictures and without: drawing takes far longer than reading alone, so a

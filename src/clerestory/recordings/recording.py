@@ -15,7 +15,7 @@ from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
 from clerestory.models.core.addresses import parse, select
 from clerestory.recordings.store import PICTURES, Marker, Store
-from clerestory.recordings.tree import VALUE
+from clerestory.recordings.tree import COMPLETE, VALUE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,10 +80,7 @@ class Recording:
     @cached_property
     def markers(self) -> list[Marker]:
         """Markers of the complete chunks, as of the first access."""
-        count = self.store.plan.chunks
-        markers = [
-            self.store.marker(chunk) for chunk in self.store.completed_chunks() if chunk < count
-        ]
+        markers = [self.store.marker(chunk) for chunk in self.store.marked_chunks()]
         return [marker for marker in markers if marker is not None]
 
     @cached_property
@@ -111,7 +108,11 @@ class Recording:
         from clerestory.recordings.tree import open_tree
 
         with wrap_errors(f"{self.store.folder}, activations", RecordingError):
-            return open_tree(self.store.tree_store())
+            tree = open_tree(self.store.tree_store())
+        # From the markers: the coordinate on disk is for other readers, and nothing verifies it.
+        done = ("sample", self.samples["done"].to_numpy())
+        tree.dataset = tree.to_dataset(inherit=False).assign_coords({COMPLETE: done})
+        return tree
 
     def to_xarray(self) -> xr.DataTree:
         """The recording as an xarray tree with a group per site; values are read when used.

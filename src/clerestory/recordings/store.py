@@ -6,7 +6,8 @@
     done/000012.json         chunk 12 is complete: its bad samples, a digest of each of its files
 
 Zarr reads a missing chunk as NaN, so markers alone tell which chunks are complete. A marker is
-written after the files of its chunk are flushed to the disk.
+written after the files of its chunk are flushed to the disk. A marker that cannot be read, or lists
+a file that is missing or of another size, is no marker: its chunk is filled again.
 """
 
 from __future__ import annotations
@@ -25,9 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import OutputError, RecordingError
-from clerestory.io.reading import check_relative_path, parse_json, wrap_errors
+from clerestory.io.digests import digest, json_digest
+from clerestory.io.reading import (
+    MAX_TABLE_BYTES,
+    check_relative_path,
+    parse_json,
+    wrap_errors,
+)
 from clerestory.io.validation import validate
-from clerestory.recordings.folder import LOCK, PARTIAL, Folder, digest
+from clerestory.recordings.folder import LOCK, PARTIAL, Folder
 from clerestory.recordings.layout import PICTURES, Layout, layouts_of
 from clerestory.recordings.plan import FORMAT, Plan
 from clerestory.recordings.tree import (
@@ -45,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import zarr
 
-__all__ = ["PICTURES", "Layout", "Marker", "Store", "manifest_digest"]
+__all__ = ["PICTURES", "Layout", "Marker", "Store"]
 
 MANIFEST, TABLE, DONE = "manifest.json", "samples.parquet", "done"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
@@ -59,11 +66,13 @@ class Marker:
         chunk: Index of the chunk.
         bad: Reasons by row, for samples whose values are not finite.
         files: Digest and size by path below the folder of arrays.
+        pictures: Digest of each picture, since one is read without the rest of its file.
     """
 
     chunk: int
     bad: Mapping[int, str]
     files: Mapping[str, File]
+    pictures: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,8 @@ class _SavedMarker:
     rows: tuple[int, int]
     bad: Mapping[int, str]
     files: Mapping[str, File]
+    pictures: tuple[str, ...]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,7 @@ class Store:
 
     def __init__(self, where: str | Path | Folder) -> None:
         self.folder = where if isinstance(where, Folder) else Folder(where)
+        self._identity: tuple[int, int] | None = None
 
     @property
     def exists(self) -> bool:
@@ -122,8 +134,9 @@ class Store:
                 f"{self.folder} is a recording of format {str(version_number)[:40]}, and this "
                 f"version reads {FORMAT} only: record it again."
             )
-        if saved.digest != manifest_digest(manifest):
+        if saved.digest != json_digest(manifest):
             raise RecordingError(f"{where} was altered: its digest differs.")
+        self._identity = self.folder.identity(MANIFEST)
         return manifest
 
     @cached_property
@@ -184,6 +197,7 @@ class Store:
             RecordingError: The table is too large to be read again; nothing is written.
         """
         table = plan.parquet
+        self.folder.make()
         # Arrays of a process that was killed may have another layout.
         self.folder.remove(ARRAYS)
         self.folder.write(TABLE, table)
@@ -203,30 +217,85 @@ class Store:
             "files": {TABLE: (digest(table), len(table))}
             | {f"{ARRAYS}/{name}": file for name, file in files.items()},
         }
-        manifest["digest"] = manifest_digest(manifest)
+        manifest["digest"] = json_digest(manifest)
         self.folder.write(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def restore_files(self, plan: Plan) -> None:
+        """Write again what belongs to no chunk and is damaged: table, metadata, coordinates.
+
+        Args:
+            plan: The plan, equal to the recording's.
+
+        Raises:
+            RecordingError: A file cannot be made as it was, for instance by another version of
+                Zarr.
+        """
+        planned = self.manifest["files"]
+        damaged = [name for name in planned if not self._is_intact(name)]
+        if not damaged:
+            return
+        from zarr.storage import MemoryStore
+
+        where = f"{self.folder}/{MANIFEST}"
+        layouts = layouts_of(self.manifest["arrays"], where, plan)
+        files: dict[str, File] = {}
+        contents: dict[str, Any] = {}
+        # All of them anew, since Zarr writes no single one; they depend on nothing but the plan.
+        create_tree(DigestingStore(MemoryStore(contents), files), plan, layouts)
+        made = {f"{ARRAYS}/{name}": contents[name].to_bytes() for name in files}
+        made[TABLE] = plan.parquet
+        for name in damaged:
+            if name not in made or digest(made[name]) != planned[name][0]:
+                raise RecordingError(
+                    f"{self.folder}/{name} is damaged and cannot be made as it was, since another "
+                    "version of a library wrote it: record into another folder."
+                )
+            self.folder.write(name, made[name])
+        # What was read of the damaged files.
+        for name in ("table", "plan", "layouts", "_open_arrays", "_writable"):
+            vars(self).pop(name, None)
+
+    def _is_intact(self, name: str) -> bool:
+        """Whether a file that the manifest lists is as it was written."""
+        expected, size = self.manifest["files"][name]
+        try:
+            raw = self.folder.read(name, min(int(size), MAX_TABLE_BYTES))
+        except RecordingError:
+            return False
+        return raw is not None and digest(raw) == expected
 
     def tree_store(self) -> CheckedStore:
         """The Zarr store for reading; it raises RecordingError for missing and altered files."""
         planned = self.manifest["files"]
         # Cached: every file of a chunk needs the same marker.
-        markers: dict[int, Mapping[str, File]] = {}
+        markers: dict[int, Marker] = {}
 
-        def file(key: str) -> File | None:
-            if (entry := planned.get(f"{ARRAYS}/{key}")) is not None:
-                return str(entry[0]), int(entry[1])
-            _, _, position = key.rpartition("/c.")
-            chunk = position.partition(".")[0]
+        def marker_of(key: str) -> Marker | None:
+            chunk = key.rpartition("/c.")[2].partition(".")[0]
             # Bounded: `int` of a very long text is slow or refused.
             if not chunk.isdecimal() or len(chunk) > 18:
                 return None
             if int(chunk) not in markers:
-                marker = self.marker(int(chunk))
-                markers[int(chunk)] = {} if marker is None else marker.files
-            return markers[int(chunk)].get(key)
+                markers[int(chunk)] = self.marker(int(chunk)) or Marker(int(chunk), {}, {})
+            return markers[int(chunk)]
+
+        def file(key: str) -> File | None:
+            if (entry := planned.get(f"{ARRAYS}/{key}")) is not None:
+                return str(entry[0]), int(entry[1])
+            marker = marker_of(key)
+            return None if marker is None else marker.files.get(key)
+
+        def is_picture(key: str, picture: bytes) -> bool:
+            marker = marker_of(key)
+            return marker is None or not marker.files or digest(picture) in marker.pictures
 
         return CheckedStore(
-            self.folder.zarr(ARRAYS, read_only=True), self.folder, self.plan, self.layouts, file
+            self.folder.zarr(ARRAYS, read_only=True),
+            self.folder,
+            self.plan,
+            self.layouts,
+            file,
+            is_picture,
         )
 
     @cached_property
@@ -286,7 +355,11 @@ class Store:
             bad: Reasons by row, for samples whose values are not finite.
             lengths: Number of positions of each sample, by site with positions; by default as many
                 as the array has.
+
+        Raises:
+            RecordingError: The folder was moved, removed or replaced since it was opened.
         """
+        self._check_in_place()
         targets, files = self._writable
         rows = self.plan.rows(chunk)
         selection = slice(rows.start, rows.stop)
@@ -301,10 +374,27 @@ class Store:
                 longest = self.layouts[name].shape[self.layouts[name].dims.index("position")]
                 targets[f"{name}/{LENGTH}"][selection] = (lengths or {}).get(name, longest)
         self.folder.flush(f"{ARRAYS}/{name}" for name in files)
-        marker = {"rows": [rows.start, rows.stop], "bad": bad, "files": files}
+        marker: dict[str, Any] = {
+            "rows": [rows.start, rows.stop],
+            "bad": {str(row): reason for row, reason in bad.items()},
+            "files": files,
+            "pictures": [digest(picture.tobytes()) for picture in arrays.get(PICTURES, ())],
+        }
+        marker["digest"] = json_digest(marker)
+        # Again: a folder that was moved since has none of the files above.
+        self._check_in_place()
         # Last: a kill before this leaves a chunk without marker, which is filled again.
         self.folder.write(_marker_name(chunk), json.dumps(marker).encode())
         self.set_complete(chunk)
+
+    def _check_in_place(self) -> None:
+        """RecordingError if the folder at this path is not the one that was opened."""
+        _ = self.manifest
+        if self._identity is not None and self.folder.identity(MANIFEST) != self._identity:
+            raise RecordingError(
+                f"{self.folder} was moved, removed or replaced while it was recorded: give the "
+                "same command with its new place, which resumes there."
+            )
 
     def set_complete(self, chunk: int, *, complete: bool = True) -> None:
         """Set the coordinate `complete` of a chunk's samples, for readers other than Clerestory.
@@ -316,12 +406,21 @@ class Store:
         rows = self.plan.rows(chunk)
         self._writable[0][COMPLETE][rows.start : rows.stop] = complete
 
-    def restore_complete(self) -> None:
-        """Set `complete` for chunks whose writer was killed between marker and coordinate."""
-        complete: Any = self._writable[0][COMPLETE][:]
-        for chunk in self.completed_chunks():
-            if chunk < self.plan.chunks and not all(complete[self.plan.rows(chunk)]):
-                self.set_complete(chunk)
+    def restore_complete(self, missing: Sequence[int]) -> None:
+        """Make `complete` agree with the markers, after a kill in between or damage.
+
+        Args:
+            missing: `missing_chunks`.
+        """
+        for chunk in range(self.plan.chunks):
+            complete, rows = chunk not in missing, self.plan.rows(chunk)
+            # The bytes rather than the array: of a truncated file Zarr makes none.
+            raw = self.folder.read(f"{ARRAYS}/{COMPLETE}/c.{chunk}") or b""
+            length = min(self.plan.chunk, len(self.plan))
+            expected = (bytes([complete]) * len(rows)).ljust(length, b"\0")
+            # A file that does not exist is False.
+            if raw != expected and (raw or complete):
+                self.set_complete(chunk, complete=complete)
 
     def remove_marker(self, chunk: int) -> None:
         """Remove a chunk's marker, so that it is filled again.
@@ -335,14 +434,20 @@ class Store:
             self.set_complete(chunk, complete=False)
         self.folder.remove(_marker_name(chunk))
 
-    def completed_chunks(self) -> list[int]:
-        """Indices of the chunks with a marker, in order."""
+    def marked_chunks(self) -> list[int]:
+        """Indices of the chunks with a marker, which may be damaged, in order."""
         names = [name.partition(".") for name in self.folder.names(DONE)]
         return sorted(
-            int(stem)
-            for stem, _, end in names
-            if end == "json" and stem.isascii() and stem.isdigit() and len(stem) < 19
+            {
+                int(stem)
+                for stem, _, end in names
+                if end == "json" and stem.isascii() and stem.isdigit() and len(stem) < 19
+            }
         )
+
+    def completed_chunks(self) -> list[int]:
+        """Indices of the chunks whose marker can be read, in order."""
+        return [chunk for chunk in self.marked_chunks() if self.marker(chunk) is not None]
 
     def marker(self, chunk: int) -> Marker | None:
         """Read a chunk's marker.
@@ -351,9 +456,12 @@ class Store:
             chunk: Index of the chunk.
 
         Returns:
-            The marker; None if it is missing or invalid, in which case the chunk is incomplete.
+            The marker; None if it is missing, damaged or of another chunk, in which case the chunk
+            is incomplete.
         """
-        name = _marker_name(chunk)
+        if chunk >= self.plan.chunks:
+            return None
+        name, rows = _marker_name(chunk), self.plan.rows(chunk)
         try:
             content = parse_json(self.folder.read(name) or b"", name, RecordingError)
             saved = validate(_SavedMarker, content, name, RecordingError)
@@ -362,12 +470,43 @@ class Store:
         except RecordingError:
             return None
         # A sample of another chunk would hide good samples there.
-        is_valid = set(saved.bad) <= set(self.plan.rows(chunk))
-        return Marker(chunk, saved.bad, saved.files) if is_valid else None
+        is_valid = saved.rows == (rows.start, rows.stop) and set(saved.bad) <= set(rows)
+        if not is_valid or saved.digest != json_digest(content):
+            return None
+        return Marker(chunk, saved.bad, saved.files, frozenset(saved.pictures))
+
+    def is_complete(self, chunk: int) -> bool:
+        """Whether a chunk has a marker that can be read, and its files in their sizes.
+
+        Args:
+            chunk: Index of the chunk.
+
+        Returns:
+            True if it needs not be filled. The content of the files is not read.
+        """
+        return self._has_files(chunk, {})
 
     def missing_chunks(self) -> list[int]:
-        """Indices of the chunks without a marker, in order."""
-        return sorted(set(range(self.plan.chunks)) - set(self.completed_chunks()))
+        """Indices of the chunks that are to be filled (`is_complete`), in order."""
+        marked, sizes = set(self.marked_chunks()), dict[str, Mapping[str, int]]()
+        return [
+            chunk
+            for chunk in range(self.plan.chunks)
+            if chunk not in marked or not self._has_files(chunk, sizes)
+        ]
+
+    def _has_files(self, chunk: int, sizes: dict[str, Mapping[str, int]]) -> bool:
+        marker = self.marker(chunk)
+        if marker is None:
+            return False
+        for name, (_, size) in marker.files.items():
+            folder, _, file = name.rpartition("/")
+            # A listing for each array: a request for each file would take minutes in object stores.
+            if folder not in sizes:
+                sizes[folder] = self.folder.sizes(f"{ARRAYS}/{folder}")
+            if sizes[folder].get(file) != size:
+                return False
+        return True
 
     def file(self, name: str) -> bytes | None:
         """Read a file that a marker lists.
@@ -386,16 +525,3 @@ class Store:
 
 def _marker_name(chunk: int) -> str:
     return f"{DONE}/{chunk:06d}.json"
-
-
-def manifest_digest(manifest: Mapping[str, Any]) -> str:
-    """The digest of all other fields of a manifest, as JSON with sorted keys.
-
-    Args:
-        manifest: The manifest, with its own `digest` or without.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    others = {name: value for name, value in manifest.items() if name != "digest"}
-    return digest(json.dumps(others, sort_keys=True).encode())

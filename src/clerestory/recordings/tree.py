@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import NonNegativeInt
+from zarr.abc.store import RangeByteRequest
 from zarr.storage import WrapperStore
 
 from clerestory.errors import RecordingError
+from clerestory.io.digests import digest
 from clerestory.io.reading import check_count, parse_json
-from clerestory.recordings.folder import Folder, digest
+from clerestory.recordings.folder import Folder
 from clerestory.recordings.layout import PICTURES, Layout
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ FILE_NAMES: Any = {"name": "default", "separator": "."}
 COORDINATE_ROWS = 100_000
 MAX_LABEL_BYTES = 2**28
 """Limit of a file of metadata or of coordinates."""
+CHECKSUM = 4
+"""Bytes of a CRC-32C."""
 OVERHEAD = 64
 """Limit of the bytes of checksums and of a shard's index, for each sample."""
 CODECS = {"bytes", "crc32c", "vlen-utf8", "sharding_indexed"}
@@ -224,6 +228,7 @@ class CheckedStore(WrapperStore[Any]):
         layouts: Layouts by site, from the manifest.
         file: Returns digest and size by key; None for a file that neither the manifest nor a marker
             lists.
+        is_picture: Whether the marker of a key's chunk has a picture of these bytes.
     """
 
     def __init__(
@@ -233,12 +238,17 @@ class CheckedStore(WrapperStore[Any]):
         plan: Plan,
         layouts: Mapping[str, Layout],
         file: Callable[[str], File | None],
+        is_picture: Callable[[str, bytes], bool],
     ) -> None:
         super().__init__(store)
         self.folder, self.plan, self.layouts, self.file = folder, plan, layouts, file
+        self.is_picture = is_picture
+        picture = layouts.get(PICTURES)
+        # Each is followed by its checksum. Sites are read by whole files.
+        self._picture_bytes = CHECKSUM + (0 if picture is None else picture.bytes)
 
     def _with_store(self, store: ZarrStore) -> CheckedStore:
-        return CheckedStore(store, self.folder, self.plan, self.layouts, self.file)
+        return CheckedStore(store, self.folder, self.plan, self.layouts, self.file, self.is_picture)
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Buffer | None:
         """Read a file.
@@ -263,13 +273,21 @@ class CheckedStore(WrapperStore[Any]):
             if expected is not None:
                 raise self._error(key, "is missing")
             return None
-        if expected is not None and byte_range is None:
-            # A part of a shard has checksums of its own, which Zarr verifies.
-            raw = content.to_bytes()
+        if expected is None:
+            return content
+        raw = content.to_bytes()
+        if byte_range is None:
             if digest(raw) != expected[0]:
                 raise self._error(key, "was altered")
             if key == METADATA:
                 self._check_metadata(raw)
+        elif isinstance(byte_range, RangeByteRequest):
+            # Pictures of a shard have checksums, which Zarr verifies; but those of another chunk
+            # have them too. The shard's index (a suffix) is the same in all whole chunks.
+            for start in range(0, len(raw), self._picture_bytes):
+                picture = raw[start : start + self._picture_bytes - CHECKSUM]
+                if not self.is_picture(key, picture):
+                    raise self._error(key, "was altered")
         return content
 
     def max_bytes(self, key: str) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clerestory.errors import RecordingError
+from clerestory.io.digests import digest
 from clerestory.io.reading import MAX_TABLE_BYTES
-from clerestory.recordings.folder import digest
 from clerestory.recordings.store import Marker, Store
 from clerestory.types import Progress
 
@@ -46,9 +46,10 @@ def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
         One entry for each damaged file.
 
     Raises:
-        RecordingError: The plan, its table or the metadata are damaged, which cannot be repaired.
+        RecordingError: The plan, its table or the metadata are damaged; a resumed recording writes
+            the latter two again.
     """
-    plan, chunks = store.plan, store.completed_chunks()
+    plan, chunks = store.plan, store.marked_chunks()
     _check_files(store)
     damage: list[Damage] = []
     for index, chunk in enumerate(chunks):
@@ -107,7 +108,11 @@ def _damaged_files(store: Store, marker: Marker) -> Iterator[Damage]:
     for site in store.layouts.keys() - listed:
         yield Damage(site, marker.chunk, rows, "not in the marker")
     for name, (expected, size) in marker.files.items():
-        raw = store.file(name)
+        try:
+            raw = store.file(name)
+        except RecordingError:  # larger than its array, or no file
+            yield Damage(_site(name), marker.chunk, rows, "altered")
+            continue
         how = "missing" if raw is None else "truncated" if len(raw) < size else "altered"
         if raw is None or digest(raw) != expected:
             yield Damage(_site(name), marker.chunk, rows, how)
@@ -125,7 +130,7 @@ def _check_files(store: Store) -> None:
         if raw is None or digest(raw) != expected:
             raise RecordingError(
                 f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it "
-                "belongs to no chunk and cannot be repaired, so record into another folder."
+                "belongs to no chunk; the command that recorded it writes it again."
             )
     # Opening every array checks the metadata against the layouts.
     _ = [store.values(name) for name in store.layouts]

@@ -1,4 +1,4 @@
-"""Recording: the chunks of a plan that have no marker are filled, one by one.
+"""Recording: the chunks of a plan that are not complete are filled, one by one.
 
 Resuming after a kill and working on several machines are the same: processes fill chunks of one
 plan.
@@ -19,6 +19,7 @@ from clerestory.arguments import checked
 from clerestory.errors import OutputError, RecordingError
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
+from clerestory.models.core.finiteness import is_finite
 from clerestory.models.core.types import OPTION_NAMES, Branch, Pool
 from clerestory.models.core.weight_digests import encoder_digests
 from clerestory.recordings.plan import Plan, check_same, make_plan
@@ -159,6 +160,7 @@ def start_recording(
     """
     if store.exists:
         check_same(plan, store.manifest["plan"])
+        store.restore_files(plan)
         return
     _ = plan.parquet  # a table that is too large to be read again is refused before drawing
     with _threads(plan.threads):
@@ -176,7 +178,7 @@ def start_recording(
 def fill(
     store: Store, model: Model, progress: Progress | None = None, again: Sequence[int] = ()
 ) -> None:
-    """Fill every chunk that has no marker.
+    """Fill every chunk that has no marker, or lacks files that its marker lists.
 
     Args:
         store: The recording, locked.
@@ -187,8 +189,9 @@ def fill(
     Raises:
         OutputError: The disk is full.
     """
-    plan, missing = store.plan, sorted({*store.missing_chunks(), *again})
-    store.restore_complete()
+    plan, missing = store.plan, store.missing_chunks()
+    store.restore_complete(missing)
+    missing = sorted({*missing, *again})
     completed = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
 
     def report(rows: int) -> None:
@@ -228,13 +231,16 @@ def fill_chunk(
     lengths: dict[str, NDArray[np.int32]] = {}
     for rows in plan.batches(chunk):
         with _threads(plan.threads):
-            run = running.run_sweep(model, plan.request(rows))[0]
+            # One bad sample should not cost the others: it is marked, and left out when read.
+            run = running.run_sweep(model, plan.request(rows), mark_bad=True)[0]
         selection = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
             target = _target(arrays[name][selection], values, store.layouts[name], name)
             if "position" in store.layouts[name].dims:
                 lengths.setdefault(name, np.empty(count, np.int32))[selection] = target.shape[2]
             _copy(target, values, name, bad, rows.start)
+        for row, reason in run.bad.items():
+            bad.setdefault(rows.start + row, reason)
         report(len(rows))
     with _check_space(store, plan):
         store.write(chunk, arrays, bad, lengths)
@@ -272,22 +278,15 @@ def _copy(
     with np.errstate(over="ignore"):
         # Values that float16 cannot represent become infinite, and their sample is bad.
         array[...] = values
-    if array.dtype == np.uint8 or _finite(array):
+    if array.dtype == np.uint8 or is_finite(array):
         return
-    is_finite = np.isfinite(array).reshape(len(values), -1).all(1)
-    for row in np.flatnonzero(~is_finite).tolist():
+    finite = np.isfinite(array).reshape(len(values), -1).all(1)
+    for row in np.flatnonzero(~finite).tolist():
         # Too large is a matter of the dtype, not finite one of the model.
         overflow = bool(np.isfinite(values[row]).all())
         reason = f"beyond {array.dtype}" if overflow else "not finite"
         # The first such site is the reason.
         bad.setdefault(first + row, f"{name}: {reason}")
-
-
-def _finite(values: NDArray[Any]) -> bool:
-    """Whether all values are finite, by their sum, which takes one pass without a copy."""
-    with np.errstate(invalid="ignore"):
-        # A sum of finite values may overflow, which only costs the exact check of the caller.
-        return bool(np.isfinite(values.sum(dtype=np.float32)))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, SkipValidation
 from typing_extensions import override
 
 from clerestory.errors import EvidenceError
+from clerestory.io.digests import seal
 from clerestory.io.validation import load_json, to_jsonable
 from clerestory.io.writing import atomic_folder
 from clerestory.reporting.escaping import to_json, visible
@@ -114,7 +115,7 @@ class Result(ABC):
         """
         folder.mkdir(parents=True, exist_ok=True)
         # Escaped JSON: a terminal that shows the file obeys no control characters of a prompt.
-        (folder / self.figures_file).write_text(to_json(self.to_dict()) + "\n", "utf-8")
+        (folder / self.figures_file).write_text(to_json(seal(self.to_dict())) + "\n", "utf-8")
         page = self.page()
         if page is not None:
             path = (folder / self.figures_file).with_suffix(".html")

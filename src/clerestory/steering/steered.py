@@ -19,9 +19,10 @@ from clerestory.arguments import checked
 from clerestory.edits.base import SiteEdit, name_of
 from clerestory.edits.base import edits as edit_kinds
 from clerestory.errors import EditError, ModelError, RegistryError, SiteError
+from clerestory.io.digests import seal
 from clerestory.io.reading import PARSE_ERRORS, describe_error, path_inside, read_json
 from clerestory.io.tensor_files import read_tensors, write_tensors
-from clerestory.io.validation import validate
+from clerestory.io.validation import validate_sealed
 from clerestory.io.writing import make_empty_folder
 from clerestory.models import Edit, Model, Run, load
 from clerestory.models.provenance import weights_digest
@@ -168,7 +169,7 @@ class SteeredModel:
             )
         )
         # Both texts are made before the folder is, so that a failure leaves none behind.
-        text, page = json.dumps(steering, indent=1) + "\n", card(steering)
+        text, page = json.dumps(seal(steering), indent=1) + "\n", card(steering)
         folder = make_empty_folder(Path(folder))
         write_tensors(folder / TENSORS, tensors)
         (folder / FILE).write_text(text)
@@ -243,7 +244,7 @@ def read_steering(folder: Path) -> SavedSteering:
             f"{folder}/{FILE} is not of format {FORMAT} of a steered model: another version of "
             "Clerestory wrote it; build it again."
         )
-    return validate(SavedSteering, content, f"{folder}/{FILE}", ModelError)
+    return validate_sealed(SavedSteering, content, f"{folder}/{FILE}", ModelError)
 
 
 def _check_base(folder: Path, base: Base, model: Model) -> None:

@@ -19,7 +19,7 @@ from typing_extensions import override
 from clerestory.errors import PromptError
 from clerestory.models.core.types import Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
-from clerestory.types import Pictures
+from clerestory.types import Floats, Pictures
 
 __all__ = [
     "Encoding",
@@ -325,7 +325,7 @@ class Family(PromptReader, ABC):
     @abstractmethod
     def draw(
         self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
-    ) -> Pictures | None:
+    ) -> Pictures | Floats | None:
         """Run the draw stages.
 
         Args:
@@ -336,7 +336,8 @@ class Family(PromptReader, ABC):
             until: The stage after which the run may stop.
 
         Returns:
-            `[sample, height, width, 3]`, uint8, if `until` is the last stage; else None.
+            `[sample, height, width, 3]` if `until` is the last stage, else None: uint8, or floats
+            from 0 to 1, among which values that are not finite are found.
         """
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:

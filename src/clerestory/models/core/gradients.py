@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from clerestory.errors import SiteError
+from clerestory.errors import ModelError, SiteError
 from clerestory.models.core.family import (
     StageCall,
     TapCallback,
@@ -68,6 +69,7 @@ def token_gradients(
 
     Raises:
         SiteError: The sites are not all in one text encoder.
+        ModelError: A value or gradient is not finite.
     """
     window = find_text_window(model, sites)
     offset = _TokenOffset(f"{window.stage}/tokens")
@@ -87,7 +89,14 @@ def token_gradients(
         # Rows of a batch do not interact, so the gradient of the sum holds the gradient of each
         # text.
         (gradient,) = torch.autograd.grad(value.sum(), offset.leaves)
-    return value.detach().float().cpu().numpy(), gradient.float().cpu().numpy()
+    values, gradients = value.detach().float().cpu().numpy(), gradient.float().cpu().numpy()
+    if not np.isfinite(values).all() or not np.isfinite(gradients).all():
+        raise ModelError(
+            f"The values or gradients at {', '.join(sites)} are not finite: the weights have NaN, "
+            "or their precision cannot hold the values; open the model with another dtype, such "
+            "as float32."
+        )
+    return values, gradients
 
 
 def _writer(activations: dict[str, Tensor], site: str) -> TapCallback:

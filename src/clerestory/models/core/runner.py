@@ -23,6 +23,7 @@ from clerestory.models.core.family import (
     TapCallback,
     TextWindow,
 )
+from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import Attachment, Tap, attach
 from clerestory.models.core.pipeline_state import hide_progress_bars, prepare_pipeline
 from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
@@ -36,10 +37,13 @@ from clerestory.types import Pictures, ProgressOption
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
+PICTURES = "pictures"
+"""Where a sample is not finite whose stages are."""
+
 __all__ = ["Request", "check_request", "list_samples", "run_sweep"]
 
-BatchOutput = tuple[Batch, Pictures | None]
-"""What one batch read and drew."""
+BatchOutput = tuple[Batch, Pictures | None, Mapping[int, str]]
+"""What one batch read and drew, and the reasons of samples that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -129,18 +133,20 @@ def check_request(model: Model, request: Request) -> None:
     _Sweep(model, request)
 
 
-def run_sweep(model: Model, request: Request) -> list[Run]:
+def run_sweep(model: Model, request: Request, *, mark_bad: bool = False) -> list[Run]:
     """Run the samples once for each set of edits; sets with the same early edits share it.
 
     Args:
         model: The model.
         request: What is drawn, read and edited.
+        mark_bad: Whether samples that are not finite are named in `Run.bad`, instead of an error.
 
     Returns:
         A run for each set of edits, in order.
 
     Raises:
         ClerestoryError: As `check_request`, and SiteError where an edit's step never occurs.
+        EditError, ModelError: A value is not finite, and bad samples are not to be marked.
     """
     sweep = _Sweep(model, request)
     # A family that cannot tell the rows of a batch apart draws one sample at a time.
@@ -157,7 +163,12 @@ def run_sweep(model: Model, request: Request) -> list[Run]:
             rows = range(start, min(start + size, len(request.samples)))
             # All sets of a batch before the next batch: only one batch of shared encodings is held
             # at a time.
-            for batches, batch in zip(outputs, sweep.draw_batch(rows), strict=True):
+            sets = zip(outputs, request.edit_sets, sweep.draw_batch(rows), strict=True)
+            for batches, edits, batch in sets:
+                if not mark_bad:
+                    read, _, bad = batch
+                    # Now rather than at the end, which may be hours away.
+                    check_finite(request.samples, rows, bad, read, edits)
                 batches.append(batch)
                 completed += len(rows)
                 progress("drawing" if request.pictures else "reading", completed, total)
@@ -192,49 +203,57 @@ class _Sweep:
     def draw_batch(self, rows: range) -> Iterator[BatchOutput]:
         """For each set of edits, what these samples read and draw."""
         # The key is by identity: edits hold tensors, which compare element by element.
-        encodings: dict[tuple[int, ...], tuple[Encoding | None, Batch]] = {}
+        encodings: dict[tuple[int, ...], tuple[Encoding | None, Batch, Mapping[int, str]]] = {}
         for edits in self.edit_sets:
             early = tuple(edit for edit in edits if self._is_early(parse(edit.site).site))
             key = tuple(id(edit) for edit in early)
             if key not in encodings:
                 encodings[key] = self._encode(rows, early)
-            encoded, read = encodings[key]
+            encoded, read, bad = encodings[key]
             late = [edit for edit in edits if not self._is_early(parse(edit.site).site)]
-            pictures, read_later = (
-                (None, {}) if encoded is None else self._draw(rows, encoded, late)
-            )
-            # The readings of `encode` are shared by sets with the same early edits, and never
-            # written to.
-            yield {**read, **read_later}, pictures
+            later: BatchOutput = ({}, None, {})
+            if encoded is not None:
+                later = self._draw(rows, encoded, late)
+            # What `encode` gave is shared by sets with the same early edits, and never written to.
+            yield {**read, **later[0]}, later[1], {**later[2], **bad}
 
     def join(self, batches: Sequence[BatchOutput]) -> Run:
         """One run from what its batches read and drew."""
-        pictures = [array for _, array in batches if array is not None]
-        read = [batch for batch, _ in batches]
+        pictures = [array for _, array, _ in batches if array is not None]
+        read = [batch for batch, _, _ in batches]
         return Run(
             sample_list=self.request.samples,
             pictures=np.concatenate(pictures) if pictures and self.request.pictures else None,
             site_values=collect(read, self.request.read, self.hooks, self.request.branch),
             attributes=self.attributes,
+            bad={row: reason for _, _, bad in batches for row, reason in bad.items()},
         )
 
-    def _encode(self, rows: range, edits: Sequence[Edit]) -> tuple[Encoding | None, Batch]:
+    def _encode(
+        self, rows: range, edits: Sequence[Edit]
+    ) -> tuple[Encoding | None, Batch, Mapping[int, str]]:
         readings: Readings = {}
-        samples = self._batch_samples(rows)
+        samples, check = self._batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=True)
-        with attach(attachment, self.family.stage_modules):
+        modules = self.family.stage_modules
+        with check.watch(modules), attach(attachment, modules):
             encoded = self.family.encode(samples, self.until, self.request.branch)
-        return encoded, stack_steps(readings)
+        return encoded, stack_steps(readings), check.reasons()
 
-    def _draw(
-        self, rows: range, encoded: Encoding, edits: Sequence[Edit]
-    ) -> tuple[Pictures | None, Batch]:
+    def _draw(self, rows: range, encoded: Encoding, edits: Sequence[Edit]) -> BatchOutput:
         readings: Readings = {}
+        samples, check = self._batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=False)
-        with attach(attachment, self.family.stage_modules):
-            samples = self._batch_samples(rows)
-            pictures = self.family.draw(samples, encoded, attachment.handoff, self.until)
-        return pictures, stack_steps(readings)
+        modules = self.family.stage_modules
+        with check.watch(modules), attach(attachment, modules):
+            drawn = self.family.draw(samples, encoded, attachment.handoff, self.until)
+        pictures, reasons = None, check.reasons()
+        if drawn is not None:
+            pictures, finite = to_pictures(drawn)
+            for row, good in zip(rows, finite, strict=True):
+                if not good:
+                    reasons.setdefault(row, f"{PICTURES}: not finite")
+        return stack_steps(readings), pictures, reasons
 
     def _attachment(
         self, rows: range, edits: Sequence[Edit], readings: Readings, *, early: bool

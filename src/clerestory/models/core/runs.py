@@ -97,12 +97,15 @@ class Run:
         site_values: What was read, by address, without labels; the fast way in for code that
             needs numbers alone.
         attributes: The model's name and revision, the branch and the pool, for `activations`.
+        bad: Samples whose values are not finite, with the place; none in what `Model.run` returns,
+            which raises for them.
     """
 
     sample_list: Sequence[Sample] = field(repr=False)
     pictures: Pictures | None = field(repr=False)
     site_values: Mapping[str, SiteValues] = field(repr=False)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    bad: Mapping[int, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         size = "no pictures"

@@ -29,7 +29,7 @@ from clerestory.models.core.pipeline_state import scheduler_sigma
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.networks import end_hooks, map_hooks
 from clerestory.models.families.text import PipelineTextEncoder
-from clerestory.types import Pictures
+from clerestory.types import Floats, Pictures
 
 __all__ = ["ConditionedFamily", "TextFamily", "condition_hook", "denoising_call", "pooled_hook"]
 
@@ -82,7 +82,7 @@ class ConditionedFamily(Family):
     @override
     def draw(
         self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
-    ) -> Pictures | None:
+    ) -> Pictures | Floats | None:
         arguments: dict[str, Tensor] = {}
         for address in self.conditioning_sites:
             cond, uncond = self.conditioning_arguments[address]
@@ -102,8 +102,7 @@ class ConditionedFamily(Family):
         )[0]
         if until != "vae":
             return None
-        # As diffusers makes its own pictures (`numpy_to_pil`), so pixels agree with it.
-        return (np.asarray(output) * 255).round().astype(np.uint8)
+        return np.asarray(output)
 
     @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:

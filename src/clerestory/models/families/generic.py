@@ -28,7 +28,7 @@ from clerestory.models.core.family import (
 )
 from clerestory.models.core.hooks import halt_before
 from clerestory.models.core.types import Branch, Options, Sample, Site
-from clerestory.types import Pictures
+from clerestory.types import Floats, Pictures
 
 __all__ = ["GenericFamily"]
 
@@ -103,7 +103,7 @@ class GenericFamily(Family):
     @override
     def draw(
         self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
-    ) -> Pictures | None:
+    ) -> Pictures | Floats | None:
         later = self.stages[self.stages.index(until) + 1 :]
         sample, output = batch[0], None
         arguments = {"prompt": sample.prompt, **self._pipeline_options(sample.options)}
@@ -117,7 +117,8 @@ class GenericFamily(Family):
             output = self.pipeline(**{k: v for k, v in arguments.items() if k in self.parameters})
         if output is None or later:
             return None
-        return _to_uint8(output[0] if isinstance(output, tuple) else output.images)
+        pictures = output[0] if isinstance(output, tuple) else output.images
+        return np.stack([np.asarray(picture) for picture in pictures])
 
     @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
@@ -195,13 +196,3 @@ def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
             units = units if isinstance(units, int) else None
             site = Site(f"{stage}.{path}/out", (None, units), f"{name}.{path}", None, module=module)
             yield SiteHook(site)
-
-
-def _to_uint8(pictures: Any) -> Pictures:
-    array = np.stack([np.asarray(picture) for picture in pictures])
-    if array.dtype == np.uint8:
-        return array
-    # Clipped, unlike in known families: some pipelines return values a little beyond 0 to 1, which
-    # would wrap around in uint8.
-    scaled: Pictures = (np.clip(np.nan_to_num(array), 0, 1) * 255).round().astype(np.uint8)
-    return scaled

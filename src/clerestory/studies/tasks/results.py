@@ -14,6 +14,7 @@ from typing import Any
 
 from clerestory.errors import TableError
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.io.digests import seal
 from clerestory.io.validation import load_json
 from clerestory.reporting.escaping import to_json
 from clerestory.types import ClaimStatus
@@ -229,7 +230,7 @@ class TaskResult:
         Args:
             folder: The task's folder, which exists.
         """
-        (folder / FILE).write_text(to_json(asdict(self)) + "\n", "utf-8")
+        (folder / FILE).write_text(to_json(seal(asdict(self))) + "\n", "utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> TaskResult:
