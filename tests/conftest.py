@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 
 import pytest
 from helpers.metadata import refresh_entry_points
@@ -26,3 +28,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("weights"):
             item.add_marker(pytest.mark.skip(reason="Lancet's weights are not in this tree"))
+
+
+@functools.cache
+def _untouched() -> str:
+    from tiny import tiny_pipeline
+
+    from clerestory.models import wrap
+    from clerestory.models.provenance import weights_digest
+
+    return weights_digest(wrap(tiny_pipeline(), name="tiny"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _shared_model_keeps_its_weights() -> Iterator[None]:
+    """A test that changes the model which all share changes what later tests see."""
+    yield
+    from tiny import tiny_model
+
+    if tiny_model.cache_info().currsize:
+        from clerestory.models.provenance import weights_digest
+
+        assert weights_digest(tiny_model()) == _untouched()
