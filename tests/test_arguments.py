@@ -16,7 +16,9 @@ from tiny import tiny_model
 import clerestory
 from clerestory import Ablate, Add, Clamp, Erase, Recording, SteeredModel, Study
 from clerestory.arguments import checked
+from clerestory.classifiers import load_classifier
 from clerestory.errors import ClerestoryError, OptionError
+from clerestory.evaluation import load_target
 from clerestory.models import Model
 
 SITE = "text.blocks.0/mlp"
@@ -217,3 +219,22 @@ def test_a_message_is_short_whatever_was_given() -> None:
     assert (
         str(caught.value) == "sizes is a list; write a list, each of whose items is a whole number."
     )
+
+
+def brightness(pictures: Any) -> Any:
+    light = pictures.mean((1, 2, 3)) / 255
+    return np.stack([1 - light, light], 1)
+
+
+brightness.classes = ("dark", "light")  # type: ignore[attr-defined]
+
+
+def test_a_function_with_classes_is_a_classifier() -> None:
+    taken = load_classifier(brightness)
+    assert (taken.source, taken.classes) == (f"python:{__name__}:brightness", ("dark", "light"))
+    white = np.full((1, 2, 2, 3), 255, np.uint8)
+    assert load_target(brightness, "light").classifier(white).tolist() == [[0, 1]]
+    with pytest.raises(OptionError, match=f"its name, 'python:{__name__}:brightness'"):
+        clerestory.familiarity(model(), "x", classifiers=[brightness])  # type: ignore[list-item]
+    with pytest.raises(ClerestoryError, match="has no name of its own: define it at the top"):
+        load_classifier(lambda pictures: pictures)

@@ -74,7 +74,7 @@ ERRORS: Mapping[str, type[ClerestoryError]] = {
     "sites": SiteError,
 }
 """Classes of the errors of arguments that have one of their own."""
-FOREIGN = {"builtins", "numpy", "pandas", "torch", "pathlib", "collections", "diffusers", "types"}
+FOREIGN = {"builtins", "numpy", "pandas", "torch", "pathlib", "collections", "diffusers"}
 """Packages of values that are surely not what a class of Clerestory is meant by."""
 VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 SHOWN = 60
@@ -413,6 +413,8 @@ def _list_advice(value: Any, member: Hint) -> str:
 def _match_text(value: Any) -> str:
     if isinstance(value, str):
         return str(value) if type(value) is np.str_ else value
+    if isinstance(value, types.FunctionType) and hasattr(value, "classes"):
+        raise _MismatchError(f"its name, 'python:{value.__module__}:{value.__qualname__}'")
     raise _MismatchError("a text")
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from clerestory.errors import ModelError, OutputError
 from clerestory.io.reading import read_json
-from clerestory.io.tensor_files import read_tensors
+from clerestory.io.tensor_files import read_tensors, write_tensors
 from clerestory.io.writing import atomic_folder
 from clerestory.models.core.types import Options
 from clerestory.models.profile import Checkpoint
@@ -219,15 +219,13 @@ def assemble_pipeline(folder: Path, name: str, out: Path) -> None:
 
 def _write_text_encoder(source: Path, out: Path, text_class: str) -> None:
     """Lancet 1.0's text encoder, saved as a class with or without a projection."""
-    from safetensors.torch import save_file
-
     shutil.copytree(source, out)
     if text_class == "CLIPTextModelWithProjection":
         return
     tensors = read_tensors(source / "model.safetensors", ModelError)
     # The class without projection refuses a weight that it does not have.
     tensors.pop("text_projection.weight")
-    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    write_tensors(out / "model.safetensors", tensors, metadata={"format": "pt"})
     config = read_json(source / "config.json", ModelError)
     (out / "config.json").write_text(
         json.dumps({**config, "architectures": [text_class]}, indent=2) + "\n"

@@ -278,3 +278,38 @@ def test_no_sample_is_drawn_twice(found):
     drawn = cache.misses
     again = verify(found, model(), **options, cache=cache)
     assert cache.misses == drawn and again.effects == first.effects
+
+
+def test_a_verification_that_was_killed_in_its_maps_goes_on_after_what_was_measured(
+    found, tmp_path
+):
+    asked = {"units": [f"{TEXT}[0]"], "baselines": 19, **WHAT}
+    begun: list[str] = []
+
+    def stop(label: str, completed: int, total: int) -> None:
+        begun.append(label)
+        if label == "when":
+            raise KeyboardInterrupt
+
+    whole = verify(found, model(), progress=False, **asked)
+    with pytest.raises(KeyboardInterrupt):
+        verify(found, model(), parts=tmp_path / "parts", progress=stop, **asked)
+    written = {path.name for path in (tmp_path / "parts").iterdir()}
+    assert {"plan.json", "causes.json"} < written and "when.json" not in written
+    assert any(name.startswith("where-") for name in written)
+    labels: list[str] = []
+    resumed = verify(
+        found,
+        model(),
+        parts=tmp_path / "parts",
+        progress=lambda label, completed, total: labels.append(label),
+        **asked,
+    )
+    assert "adding units" in begun and "when" in labels
+    assert not {label for label in labels if label.startswith(("adding", "where", "baselines"))}
+    assert resumed.to_dict() == whole.to_dict()
+    with pytest.raises(EvidenceError, match=r"parts of another measurement.*smallest_effect"):
+        verify(found, model(), parts=tmp_path / "parts", smallest_effect=0.5, **asked)
+    (tmp_path / "parts" / "causes.json").write_text("{")
+    with pytest.raises(EvidenceError, match=r"causes\.json cannot be read"):
+        verify(found, model(), parts=tmp_path / "parts", **asked)

@@ -170,7 +170,15 @@ def test_dry_run_tells_what_it_would_take_and_runs_and_writes_nothing(
     came = called("run", "any", "--out", small, "--dry-run", "--json")
     assert came.exit_code == 0, came.output
     told = json.loads(came.stdout)
-    assert set(told) == {"pictures", "prompts_read", "seconds", "memory", "disk", "tasks"}
+    assert set(told) == {
+        "pictures",
+        "prompts_read",
+        "seconds",
+        "memory",
+        "disk",
+        "tasks",
+        "left_out",
+    }
     assert told["pictures"] == 6 and told["memory"] > 0
     assert set(told["tasks"]["fake.a"]) == {
         "text", "read", "pictures", "disk", "seconds",
@@ -181,3 +189,11 @@ def test_dry_run_tells_what_it_would_take_and_runs_and_writes_nothing(
     plain = called("run", "any", "--out", small, "--dry-run")
     assert "Together 6 pictures" in plain.stdout
     assert not LOG.ran and not small.exists()
+
+
+def test_a_new_study_of_words_that_are_no_class_offers_the_nearest(tmp_path: Path) -> None:
+    came = called("new", "neon-sign")
+    assert came.exit_code == 0
+    assert "lancet:style has no class 'neon sign'" in came.stderr
+    assert "build.style is left out" in came.stderr and "Did you mean neon" in came.stderr
+    assert "warning" not in called("new", "stained-glass").stderr

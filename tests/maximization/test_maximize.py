@@ -61,7 +61,7 @@ def test_objectives_are_arithmetic_and_say_their_names():
         ("lancet:style=inc", "no class 'inc'.*Did you mean ink"),
         ("'a/mlp[1]' * 'b/mlp[1]'", "a sum of units"),
         ("__import__('os')", "a sum of units"),
-        ("2 * '", "Put units in quotes"),
+        ("2 * '", "put units in quotes"),
     ],
 )
 def test_what_is_no_objective_is_refused_in_one_line(text, words):

@@ -3,6 +3,8 @@
 import gzip
 import json
 import re
+import sqlite3
+import time
 
 import numpy as np
 import pytest
@@ -203,3 +205,20 @@ def test_neuronpedia_rows_have_its_names(scope, tmp_path):
     activation = rows("activations")[0]
     assert "".join(activation["tokens"]) in PROMPTS
     assert len(activation["tokens"]) == len(activation["values"])
+
+
+def test_a_locked_database_is_busy_at_once_and_pages_go_on(client, name, scope):
+    other = sqlite3.connect(scope / "themes.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    theme = {"text": "cats", "rater": "ada", "confidence": 3}
+    started = time.monotonic()
+    answers = [client.post(f"/{name}/{MLP}/3/themes", data=theme) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert answers[0].headers["Retry-After"] == "3"
+    assert "locked by another program" in answers[0].text
+    pages = (f"/{name}", f"/{name}/{MLP}/3", "/search?q=cat")
+    assert [client.get(page).status_code for page in pages] == [200] * 3
+    assert time.monotonic() - started < 5
+    other.execute("COMMIT")
+    other.close()
+    assert client.post(f"/{name}/{MLP}/3/themes", data=theme).status_code == 200

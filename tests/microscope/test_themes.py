@@ -3,11 +3,12 @@
 import json
 import sqlite3
 import threading
+import time
 
 import pytest
 
 from clerestory.errors import ThemeError
-from clerestory.microscope.themes import Themes, agreement
+from clerestory.microscope.themes import LockedError, Themes, agreement
 
 UNIT = "text.blocks.1/mlp[3]"
 
@@ -96,3 +97,17 @@ def test_a_backup_opens_and_a_newer_file_is_refused(themes, tmp_path):
     (tmp_path / "text").write_text("no database at all, but some words" * 99)
     with pytest.raises(ThemeError, match="not a database"):
         Themes(tmp_path / "text")
+
+
+def test_a_locked_database_is_an_error_of_its_own_within_the_time_to_wait(tmp_path):
+    themes = Themes(tmp_path / "themes.sqlite", timeout=0.1)
+    other = sqlite3.connect(tmp_path / "themes.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    with pytest.raises(LockedError, match="locked by another program: try again"):
+        themes.add(UNIT, "glass", rater="ada")
+    assert time.monotonic() - started < 2
+    assert themes.of(UNIT) == [], "who reads does not wait for who writes"
+    other.execute("COMMIT")
+    assert themes.add(UNIT, "glass", rater="ada").text == "glass"
+    other.close()

@@ -8,7 +8,7 @@ from studies.pipelines import clip, judges, pipeline
 from tiny import tiny_model
 
 from clerestory.errors import SiteError, TableError
-from clerestory.studies import Forecast, Study, built_in_studies, forecast
+from clerestory.studies import Forecast, Study, built_in_studies, forecast, run_study
 from clerestory.studies.tasks import Cost, Task
 from clerestory.studies.tasks.record import Record
 
@@ -60,3 +60,16 @@ def test_every_built_in_study_can_be_forecast_and_nothing_is_written(
             and found.memory > 0
         )
     assert not list((tmp_path / "here").iterdir())
+
+
+def test_what_is_left_out_is_known_before_anything_runs(tmp_path: Path) -> None:
+    plan: dict[str, Task] = {
+        "fake.a": Fake(),
+        "fake.b": Fake(classifier="light", label="purple", skip_without_label=True),
+    }
+    found = forecast(fake_study(plan), tiny_model())
+    assert list(found.costs) == ["fake.a"] and list(found.left_out) == ["fake.b"]
+    assert "no class 'purple'" in found.to_dict()["left_out"]["fake.b"]
+    lines: list[str] = []
+    run_study(fake_study(plan), tiny_model(), tmp_path / "out", announce=lines.append)
+    assert lines[0].startswith("fake.b will be left out: ") and "no class 'purple'" in lines[0]

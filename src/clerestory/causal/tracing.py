@@ -10,14 +10,16 @@ Source: causal tracing (Meng et al. 2022), for diffusion Basu et al. 2024.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from clerestory.causal.results import RangeEffect, TraceResult
+from clerestory.causal.parts import Parts
+from clerestory.causal.results import RangeEffect, SwapShares, TraceResult
 from clerestory.causal.seed_patching import swap_noise
 from clerestory.causal.trials import Trials, with_seeds
 from clerestory.classifiers import Classifier
@@ -54,6 +56,8 @@ __all__ = [
     "trace_steps",
 ]
 
+Ranges = tuple[RangeEffect, ...]
+Swaps = tuple[SwapShares, ...]
 MAP_ITEMS = 12
 """Number of items that each range of a map is drawn with."""
 CHUNK, MAX_BYTES = 4, 4 << 30
@@ -73,7 +77,7 @@ def trace(
     positive: Sequence[str],
     negative: Sequence[str],
     *,
-    classifier: str | Classifier,
+    classifier: str | Classifier | Callable[..., Any],
     label: str,
     seeds_per_item: int = 1,
     seeds: int | Sequence[int] | None = None,
@@ -87,7 +91,7 @@ def trace(
         model: The model.
         positive: Prompts with the concept.
         negative: As many prompts without it, matched by their place in the list.
-        classifier: A classifier, or its name.
+        classifier: A classifier, its name, or a function with an attribute `classes`.
         label: Its class that stands for the concept.
         seeds_per_item: Number of seeds of each pair of prompts, which no other pair has.
         seeds: Seeds of every prompt instead; the maps are then about these seeds.
@@ -160,22 +164,22 @@ def prompting_fields(trials: Trials, unedited: Drawing, prompted: Drawing) -> di
     }
 
 
-def trace_maps(trials: Trials) -> dict[str, Any]:
+def trace_maps(trials: Trials, parts: Parts | None = None) -> dict[str, Any]:
     """The three maps and their warnings, as fields of a result.
 
     Args:
         trials: The pairs and classifiers.
+        parts: Where each map is written as soon as it is measured; by default nowhere.
 
     Returns:
         `where`, `when`, `swaps` and `warnings` of `TraceResult`.
     """
-    where, warnings = trace_blocks(trials, MAP_ITEMS)
-    when = trace_steps(trials, MAP_ITEMS)
-    swaps = swap_noise(trials, MAP_ITEMS)
+    parts = parts or Parts()
+    where, warnings = trace_blocks(trials, MAP_ITEMS, parts)
     return {
         "where": tuple(where),
-        "when": tuple(when),
-        "swaps": tuple(swaps),
+        "when": parts.get("when", Ranges, lambda: tuple(trace_steps(trials, MAP_ITEMS))),
+        "swaps": parts.get("swaps", Swaps, lambda: tuple(swap_noise(trials, MAP_ITEMS))),
         "warnings": tuple(warnings),
     }
 
@@ -201,12 +205,15 @@ def patchable_blocks(model: Model) -> dict[str, dict[str, list[str]]]:
     return {stage: _outputs_or_all(blocks) for stage, blocks in stages.items()}
 
 
-def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[EvidenceWarning]]:
+def trace_blocks(
+    trials: Trials, items: int, parts: Parts | None = None
+) -> tuple[list[RangeEffect], list[EvidenceWarning]]:
     """Patch every contiguous range of each stage's parts.
 
     Args:
         trials: The pairs and the classifier.
         items: Number of items.
+        parts: Where each stage's effects are written; by default nowhere.
 
     Returns:
         The effects, and warnings about stages that are left out. A stage has at most `MAX_PARTS`
@@ -214,6 +221,7 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[Ev
     """
     effects: list[RangeEffect] = []
     warnings: list[EvidenceWarning] = []
+    parts = parts or Parts()
     for stage, blocks in patchable_blocks(trials.model).items():
         sites = [site for block_sites in blocks.values() for site in block_sites]
         # Text positions can be patched only between prompts with equally many tokens.
@@ -233,9 +241,17 @@ def trace_blocks(trials: Trials, items: int) -> tuple[list[RangeEffect], list[Ev
             continue
         # The whole output of a block includes all earlier blocks, unlike what the block adds.
         cumulative = any(site.endswith("/out") for site in sites)
-        effects += _range_effects(
-            trials, f"where: {stage}", stage, blocks, items, same_length, cumulative
+        measure = partial(
+            _range_effects,
+            trials,
+            f"where: {stage}",
+            stage,
+            blocks,
+            items,
+            same_length,
+            cumulative,
         )
+        effects += parts.get(f"where-{stage}", Ranges, measure)
     return effects, warnings
 
 
@@ -261,7 +277,7 @@ def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
     # Read from a run, since schedulers differ in the steps that they take.
     steps = [step.index for step in run.site_values[site].steps]
     sites = {str(step): [f"{site}@{step}"] for step in steps}
-    return _range_effects(trials, "when", "denoiser", sites, items)
+    return list(_range_effects(trials, "when", "denoiser", sites, items))
 
 
 def patch_sites(
@@ -340,7 +356,7 @@ def _range_effects(
     items: int,
     same_length: bool = False,
     cumulative: bool = False,
-) -> list[RangeEffect]:
+) -> tuple[RangeEffect, ...]:
     """Patch every contiguous range of at most `MAX_PARTS` parts; `sites` are by block or step."""
     # At most six parts give 21 ranges; all blocks of a large model would give hundreds.
     parts = [[str(name) for name in part] for part in np.array_split(list(sites), MAX_PARTS)]
@@ -352,10 +368,10 @@ def _range_effects(
         for first, last in ranges
     ]
     effects = _effects(trials, task, site_sets, items, same_length)
-    return [
+    return tuple(
         RangeEffect(stage, parts[first][0], parts[last][-1], effect, cumulative)
         for (first, last), effect in zip(ranges, effects, strict=True)
-    ]
+    )
 
 
 def _effects(

@@ -10,9 +10,14 @@ distance by which a unit is moved comes from the selection half, as do the basel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +31,7 @@ from clerestory.causal.baselines import (
     read_selection,
 )
 from clerestory.causal.control import SMALLEST_EFFECT, control_warnings
+from clerestory.causal.parts import Parts
 from clerestory.causal.results import UnitEffect, VerificationResult
 from clerestory.causal.tracing import (
     MAP_ITEMS,
@@ -44,18 +50,21 @@ from clerestory.evaluation import (
     Drawing,
     Effect,
     Evaluator,
+    LoadedTarget,
     effect_of,
     load_preserved,
     load_target,
     side_effects_of,
 )
 from clerestory.evaluation.side_effects import BOUND
+from clerestory.io.validation import to_jsonable
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
+from clerestory.reporting.results import Provenance
 from clerestory.stats import benjamini_hochberg
 from clerestory.types import ProgressOption
 
@@ -74,7 +83,7 @@ def verify(
     findings: Findings,
     model: Model,
     *,
-    classifier: str | Classifier,
+    classifier: str | Classifier | Callable[..., Any],
     label: str,
     units: Sequence[str] = (),
     items: int = 24,
@@ -85,6 +94,7 @@ def verify(
     bound: float = BOUND,
     maps: bool = True,
     others: Sequence[str] | None = None,
+    parts: str | Path | None = None,
     cache: CacheOption = True,
     progress: ProgressOption = True,
 ) -> VerificationResult:
@@ -97,7 +107,7 @@ def verify(
     Args:
         findings: Findings of `find`, or of a group.
         model: The recorded model.
-        classifier: A classifier, or its name.
+        classifier: A classifier, its name, or a function with an attribute `classes`.
         label: Its class that stands for the concept.
         units: Addresses of findings; by default the first-ranked neuron and direction of each
             stage, and the first direction at the conditioning site.
@@ -113,6 +123,8 @@ def verify(
         maps: Whether to trace where, when and from which sample the concept comes.
         others: Classifiers of side effects beside the target's; by default the other heads of its
             network, if it has any.
+        parts: A folder where the effects and each map are written as soon as they are measured; the
+            same call with the same folder goes on after them. It may be deleted afterwards.
         cache: Whether to cache samples, so that none is drawn twice, or a cache.
         progress: Show a progress bar, or a callback; see `ProgressOption`.
 
@@ -136,28 +148,7 @@ def verify(
         evaluator = Evaluator(model, cache, progress=report)
         preserved = load_preserved(target.classifier, others)
         trials = Trials(evaluator, with_seeds(pairs, drawn_seeds), target, preserved)
-        unedited, prompted = trials.draw_arms()
-        # After the prompts: the first drawing shows quickest that a model does not work.
-        readings = read_selection(
-            model, findings, [finding.site for finding in selected], trials.evaluator.progress
-        )
-        shifts = [_shift(findings, finding, readings) for finding in selected]
-        effects = _unit_effects(trials, selected, shifts, readings, unedited, prompted, criteria)
-        # Maps draw hundreds of ranges: one seed of each item.
-        fields = trace_maps(trials.with_seeds(1)) if maps else {}
-    fields["warnings"] = (
-        *findings.warnings,
-        *control_warnings(
-            [effect.side_effects for effect in effects], shared_seeds=explicit is not None
-        ),
-        *baseline_warnings(criteria.baselines, len(selected)),
-        *fields.get("warnings", ()),
-    )
-    return VerificationResult(
-        **prompting_fields(trials, unedited, prompted),
-        effects=effects,
-        **fields,
-        provenance=provenance_of(
+        provenance = provenance_of(
             model,
             {
                 "units": list(units),
@@ -170,8 +161,61 @@ def verify(
                 "maps": maps,
                 "others": list(trials.others),
             },
+        )
+        kept = Parts.open(parts, _plan(findings, target, provenance))
+        causes = kept.get("causes", _Causes, lambda: _causes(findings, trials, selected, criteria))
+        # Maps draw hundreds of ranges: one seed of each item.
+        fields = trace_maps(trials.with_seeds(1), kept) if maps else {}
+    fields["warnings"] = (
+        *findings.warnings,
+        *control_warnings(
+            [effect.side_effects for effect in causes.effects], shared_seeds=explicit is not None
         ),
+        *baseline_warnings(criteria.baselines, len(selected)),
+        *fields.get("warnings", ()),
     )
+    return VerificationResult(
+        **{field.name: getattr(causes, field.name) for field in dataclass_fields(causes)},
+        **fields,
+        provenance=provenance,
+    )
+
+
+@dataclass(frozen=True)
+class _Causes:
+    """What is measured before the maps, as fields of the result."""
+
+    classifier: str
+    label: str
+    items: int
+    negative_rate: float
+    prompting: Effect
+    prompting_preservation: Mapping[str, float]
+    effects: tuple[UnitEffect, ...]
+
+
+def _causes(
+    findings: Findings, trials: Trials, selected: Sequence[Finding], criteria: _Criteria
+) -> _Causes:
+    unedited, prompted = trials.draw_arms()
+    # After the prompts: the first drawing shows quickest that a model does not work.
+    readings = read_selection(
+        trials.model, findings, [finding.site for finding in selected], trials.evaluator.progress
+    )
+    shifts = [_shift(findings, finding, readings) for finding in selected]
+    effects = _unit_effects(trials, selected, shifts, readings, unedited, prompted, criteria)
+    return _Causes(**prompting_fields(trials, unedited, prompted), effects=effects)
+
+
+def _plan(findings: Findings, target: LoadedTarget, provenance: Provenance) -> dict[str, Any]:
+    """Everything that the figures depend on."""
+    text = json.dumps(findings.to_dict(), sort_keys=True)
+    return {
+        **to_jsonable(provenance),
+        "findings": hashlib.sha256(text.encode()).hexdigest(),
+        "classifier": f"{target.classifier.source} {getattr(target.classifier, 'digest', '')}",
+        "label": target.label,
+    }
 
 
 @dataclass(frozen=True)

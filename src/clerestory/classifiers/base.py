@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,7 @@ __all__ = [
     "Classifier",
     "Target",
     "classifier_kinds",
+    "classifier_name",
     "classify",
     "is_code",
     "is_trusted",
@@ -144,11 +145,37 @@ def is_code(name: str) -> bool:
     return name.partition(":")[0] == "python"
 
 
-def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
+def classifier_name(classifier: str | Callable[..., Any]) -> str:
+    """The name of a classifier; `python:MODULE:FUNCTION` of a function of yours.
+
+    Args:
+        classifier: A name, or a function with an attribute `classes`.
+
+    Returns:
+        The name.
+
+    Raises:
+        RegistryError: The function cannot be found by a name.
+    """
+    if isinstance(classifier, str):
+        return classifier
+    module = getattr(classifier, "__module__", "")
+    name = getattr(classifier, "__qualname__", "")
+    # Functions within functions, and lambdas, cannot be imported.
+    if not module or not name.isidentifier():
+        raise RegistryError(
+            f"{classifier!r:.80} has no name of its own: define it at the top of a module, with an "
+            "attribute `classes`."
+        )
+    return f"python:{module}:{name}"
+
+
+def load_classifier(name: str | Callable[..., Any], *, role: Role = "evaluation") -> Classifier:
     """Load a classifier by name.
 
     Args:
-        name: `KIND:NAME`, such as `lancet:mood` or `zero-shot:MODEL[a cat, a dog]`.
+        name: `KIND:NAME`, such as `lancet:mood` or `zero-shot:MODEL[a cat, a dog]`; or a function
+            of yours, as `classifier_name` takes it.
         role: Which of two classifiers of that name, if there are two.
 
     Returns:
@@ -158,6 +185,7 @@ def load_classifier(name: str, *, role: Role = "evaluation") -> Classifier:
         RegistryError: There is no such classifier, or the names of its classes are not distinct.
         ModelError: Its weights cannot be read.
     """
+    name = classifier_name(name)
     kind, _, name_of_kind = name.partition(":")
     # The kind decides what the rest of the name means, and whether roles differ.
     classifier = classifier_kinds[kind](name_of_kind, role)

@@ -79,6 +79,8 @@ def write_json(value: Any) -> None:
         ValueError: A number is not finite.
     """
     sys.stdout.write(to_json(value) + "\n")
+    # A full disk is an error here, and not after the command has ended.
+    sys.stdout.flush()
 
 
 def write_result(result: Result, *, json: bool, text: Callable[[], None] | None = None) -> None:

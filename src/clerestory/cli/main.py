@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -69,6 +71,7 @@ def main() -> None:
     A `ClerestoryError` becomes one line on stderr and exit status 1. Ctrl-C and SIGTERM become one
     line as well, which reports what is left on disk, with status 130 or 143.
     """
+    _open_closed_streams()
     try:
         with interrupts.handle_signals():
             app(_expand_flags(sys.argv[1:]))
@@ -80,8 +83,30 @@ def main() -> None:
     except OSError as error:
         # A full disk or a denied file is no defect of the program: one line, no traceback.
         name, reason = error.filename or "a file", error.strerror or " ".join(str(error).split())
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # It would be tried again when the process ends.
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - as long as the process lives
         console.status(f"clerestory: {name} cannot be used: {reason}.")
         sys.exit(1)
+
+
+def _open_closed_streams() -> None:
+    """Open the streams that a shell closed (`>&-`), so that no file gets their numbers.
+
+    A library that writes to stdout would then write into a recording. What is written to a closed
+    stdout is an error, as in other programs; to a closed stderr nothing can be reported.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # gets the lowest free number, this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _expand_flags(arguments: list[str]) -> list[str]:

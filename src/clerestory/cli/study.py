@@ -129,6 +129,7 @@ def new(
     from clerestory.errors import OutputError
     from clerestory.io.writing import atomic_file, prepare_new_file
     from clerestory.studies import new_study
+    from clerestory.studies.new_study import missing_class
 
     text = new_study(name, like)
     if out is not None and out.suffix != ".toml":
@@ -138,6 +139,8 @@ def new(
         part.write_text(text, "utf-8")
     console.write(f"{path} is a study that runs as it is: read it, change it, then")
     console.write(f"  clerestory study run {path} --dry-run")
+    if hint := None if like else missing_class(name):
+        console.status(f"warning: {hint}")
 
 
 def _default_folder(name: str, scale: str, model: str | None) -> Path:
@@ -172,3 +175,5 @@ def _write_forecast(forecast: Forecast, *, json: bool) -> None:
         f"here, {content['disk'] / 1e6:,.0f} MB on disk; "
         f"{content['memory'] / 1e9:.1f} GB of memory so far."
     )
+    for key, reason in content["left_out"].items():
+        console.write(f"{key} will be left out: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Annotated
 
 from clerestory.cli import options
@@ -71,10 +72,13 @@ def verify(
     ones, and compared with the positive prompts and with edits of the same length without the
     concept. What else changes is part of the claim. Whole sites, ranges of blocks and of steps are
     patched from one prompt into the other.
+
+    With `--out` each part is written as soon as it is measured, to OUT.parts: the same command
+    resumes an interrupted one.
     """
     from clerestory.causal import verify as verify_units
     from clerestory.causal.charts import save_maps
-    from clerestory.cli import console
+    from clerestory.cli import console, interrupts
     from clerestory.contrasts import Findings
     from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
@@ -82,7 +86,9 @@ def verify(
     opened_findings = Findings.load(findings)
     seed_numbers = parse_seeds(seeds) if seeds else None
     opened_model = model.open()
-    with console.progress_bars() as progress:
+    # Beside the folder, which is whole or absent.
+    parts = None if out is None else out.with_name(f"{out.resolve().name}.parts")
+    with interrupts.resumable(parts), console.progress_bars() as progress:
         result = verify_units(
             opened_findings,
             opened_model,
@@ -97,6 +103,7 @@ def verify(
             bound=bound,
             others=others,
             maps=maps,
+            parts=parts,
             cache=cache,
             progress=progress,
         )
@@ -104,6 +111,7 @@ def verify(
         with atomic_folder(out) as folder:
             result.write(folder)
             save_maps(result, folder)
+        shutil.rmtree(f"{parts}", ignore_errors=True)
         console.status(f"The effects are in {out}.")
     console.write_result(result, json=json, text=lambda: _print(result))
 

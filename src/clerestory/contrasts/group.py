@@ -10,7 +10,7 @@ that are controlled, or else in the whole prompt, and in the template.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import pandas as pd
 
 from clerestory.arguments import checked
 from clerestory.classifiers import load_classifier
+from clerestory.classifiers.base import classifier_name
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.arms import HALVES
 from clerestory.contrasts.confounds import confound_warnings
@@ -58,7 +59,7 @@ PREDICTION, CONFIDENCE = "predicted.group", "predicted.group.confidence"
 def group(
     recording: Recording,
     *,
-    classifier: str,
+    classifier: str | Callable[..., Any],
     classes: Sequence[str] = (),
     min_confidence: float = 0.0,
     picture_filter: str | None = None,
@@ -76,7 +77,7 @@ def group(
 
     Args:
         recording: A recording with pictures.
-        classifier: The name of the classifier.
+        classifier: The name of the classifier, or a function with an attribute `classes`.
         classes: The classes to compare; by default all that have enough cells.
         min_confidence: Pictures whose prediction is less probable are left out.
         picture_filter: `CLASSIFIER=CLASS`: other pictures are left out.
@@ -94,6 +95,7 @@ def group(
         EvidenceError: There is no group, or nothing to compare it with.
         RegistryError: The classifier has no such class.
     """
+    classifier = classifier_name(classifier)
     chosen, controlled = _classes(classifier, classes), split_names(control)
     samples, pictures, warnings = _samples(
         recording, classifier, chosen, min_confidence, picture_filter, controlled, seed

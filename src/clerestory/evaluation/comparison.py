@@ -11,13 +11,14 @@ predicts the same class for the reference's picture and for the condition's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from clerestory.classifiers import Classifier, ClassifierHead, factor_of, load_classifier
+from clerestory.classifiers.base import classifier_name
 from clerestory.errors import EvidenceError, RegistryError
 from clerestory.evaluation.conditions import Condition, Design
 from clerestory.evaluation.engine import Drawing, Evaluator
@@ -53,12 +54,13 @@ class LoadedTarget(NamedTuple):
 
 
 def load_target(
-    classifier: str | Classifier, label: str, role: Role = "evaluation"
+    classifier: str | Classifier | Callable[..., Any], label: str, role: Role = "evaluation"
 ) -> LoadedTarget:
     """Load a classifier and check that it has a class.
 
     Args:
-        classifier: A classifier, or its name, such as `lancet:style`.
+        classifier: A classifier, a function with an attribute `classes`, or a name, such as
+            `lancet:style`.
         label: The class, such as `stained glass`.
         role: Which of two classifiers of that name to load.
 
@@ -68,8 +70,9 @@ def load_target(
     Raises:
         RegistryError: There is no such classifier, or it has no such class.
     """
-    if isinstance(classifier, str):
-        name, loaded = classifier, load_classifier(classifier, role=role)
+    # A function of the caller's has no source.
+    if isinstance(classifier, str) or not hasattr(classifier, "source"):
+        name, loaded = classifier_name(classifier), load_classifier(classifier, role=role)
     else:
         name, loaded = classifier.source, classifier
     if label not in loaded.classes:

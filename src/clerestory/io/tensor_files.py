@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +34,7 @@ __all__ = [
     "open_memmap",
     "read_arrays",
     "read_tensors",
+    "usual_permissions",
     "write_tensors",
 ]
 
@@ -94,7 +98,9 @@ def write_tensors(
 
     module = {"pt": safetensors.torch, "np": safetensors.numpy}[framework]
     try:
-        module.save_file(dict(tensors), path, {**(metadata or {}), DIGEST: _tensor_digest(tensors)})
+        digest = {DIGEST: _tensor_digest(tensors)}
+        with usual_permissions(path):
+            module.save_file(dict(tensors), path, {**(metadata or {}), **digest})
     except safetensors.SafetensorError as reason:
         raise OutputError(f"{path} cannot be written: {describe_error(reason)}.") from reason
 
@@ -112,6 +118,31 @@ def _tensor_digest(tensors: Mapping[str, Any]) -> str:
             tensor = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
         parts.update(tensor.tobytes())
     return parts.hexdigest()
+
+
+@contextmanager
+def usual_permissions(path: Path) -> Iterator[None]:
+    """Give a file that is written in this context the permissions of any new file.
+
+    safetensors makes files that only their owner may read, whatever the umask says.
+
+    Args:
+        path: The file, or a folder, all of whose safetensors files are meant.
+
+    Yields:
+        Nothing.
+    """
+    folder = path if path.is_dir() else path.parent
+    # By a file of our own: the umask can be read only by setting it, for all threads.
+    probe = folder / f".permissions-{uuid4().hex[:8]}"
+    probe.touch()
+    try:
+        mode = stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink()
+    yield
+    for file in path.rglob("*.safetensors") if path.is_dir() else [path]:
+        file.chmod(mode)
 
 
 def check_tensor_file(path: Path, error: ErrorClass, max_bytes: int = MAX_WEIGHT_BYTES) -> None:

@@ -25,7 +25,7 @@ from clerestory.microscope.queue import AbandonedError, BusyError, Ticket, TurnQ
 from clerestory.microscope.redraw import MAX_WAITING, Drawer
 from clerestory.microscope.rendering import STATIC, Renderer, rooted
 from clerestory.microscope.searches import Jobs
-from clerestory.microscope.themes import Themes
+from clerestory.microscope.themes import LockedError, Themes
 from clerestory.microscope.views import Views
 from clerestory.reporting.pictures import data_address
 
@@ -43,6 +43,8 @@ PARTS = ("redrawn", "searched")
 ACTIONS = ("redraw", "themes", "searched", "stop")
 """The last part of an address under a unit's."""
 PICTURES = (".png", ".jpg")
+LOCK_TIMEOUT = 0.3
+"""Seconds that a page waits for a locked database, so that others are not kept waiting."""
 POLL_INTERVAL = 0.2
 """Seconds between two checks whether a browser has left."""
 
@@ -65,7 +67,7 @@ class Endpoints:
 
     def __init__(self, microscope: Microscope, load: Callable[[], Model]) -> None:
         self.microscope = microscope
-        self.themes = Themes(microscope.folder / "themes.sqlite")
+        self.themes = Themes(microscope.folder / "themes.sqlite", LOCK_TIMEOUT)
         self.views = Views(microscope, self.themes)
         self.drawer = Drawer(load)
         self.jobs = Jobs(microscope, self.drawer)
@@ -112,10 +114,13 @@ class Endpoints:
             error: An HTTPException, or an error of Clerestory.
 
         Returns:
-            404 for a missing site or unit, 400 for other errors of Clerestory, or the status of an
-            HTTPException; as JSON for a twin, as a part of a page for htmx.
+            404 for a missing site or unit, 503 for a locked database, 400 for other errors of
+            Clerestory, or the status of an HTTPException; as JSON for a twin, as a part of a page
+            for htmx.
         """
         status, text, headers = 404 if isinstance(error, SiteError) else 400, str(error), {}
+        if isinstance(error, LockedError):
+            status, headers = 503, {"Retry-After": "3"}
         if isinstance(error, HTTPException):
             status, text = error.status_code, str(error.detail)
             headers = dict(error.headers or {})

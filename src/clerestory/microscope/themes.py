@@ -28,7 +28,7 @@ from clerestory.errors import ThemeError
 from clerestory.io.reading import parse_json
 from clerestory.io.validation import validate
 
-__all__ = ["Theme", "Themes", "agreement", "by_unit", "clean_text"]
+__all__ = ["LockedError", "Theme", "Themes", "agreement", "by_unit", "clean_text"]
 
 LENGTHS = {"text": 200, "note": 2000, "rater": 60}
 """Maximum number of letters."""
@@ -70,19 +70,25 @@ class Theme:
         return {name: value for name, value in asdict(self).items() if name != "id"}
 
 
+class LockedError(ThemeError):
+    """The database is locked by another process."""
+
+
 class Themes:
     """A database of themes and blind tests, created if missing and migrated if old.
 
     Args:
         path: The file.
+        timeout: Seconds to wait for another process that has locked the database.
 
     Raises:
+        LockedError: Another process has locked the database for longer; so do all methods.
         ThemeError: It is not a database of themes, was altered, or is of a newer version. All
             methods raise it if the database cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, timeout: float = TIMEOUT) -> None:
+        self.path, self.timeout = path, timeout
         # A sqlite3 connection may only be used in the thread that opened it.
         self._connections = threading.local()
         with self.open() as database:
@@ -113,7 +119,7 @@ class Themes:
         try:
             database = getattr(self._connections, "database", None)
             if database is None:
-                database = sqlite3.connect(self.path, timeout=TIMEOUT, isolation_level=None)
+                database = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None)
                 # The file may come from somebody else: its schema must not call functions.
                 database.execute("PRAGMA trusted_schema = OFF")
                 database.execute("PRAGMA foreign_keys = ON")
@@ -121,6 +127,13 @@ class Themes:
                 database.execute("PRAGMA synchronous = FULL")
                 self._connections.database = database
             yield database
+        except sqlite3.OperationalError as error:
+            # Extended codes have the kind in their low byte.
+            if (error.sqlite_errorcode or 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise LockedError(
+                    f"{self.path} is locked by another program: try again in a moment."
+                ) from error
+            raise ThemeError(f"{self.path} cannot be used: {error}.") from error
         except sqlite3.Error as error:
             raise ThemeError(
                 f"{self.path} is not a database of themes, or cannot be used: {error}."

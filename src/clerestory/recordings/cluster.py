@@ -6,6 +6,7 @@ Scheduling, retries and lost workers are Ray's. A chunk that is done twice is th
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from clerestory.recordings.store import Store
 from clerestory.types import Progress
 
 __all__ = ["fill_with_ray"]
+
+ANSWER = 5.0
+"""Seconds that a cluster has to answer."""
+SETTINGS = b"\x04"
+"""The type of HTTP/2's frame of settings."""
 
 
 class _Worker:
@@ -139,10 +145,12 @@ def _cluster(address: str | None) -> Iterator[Any]:
     if connect:
         options = {"include_dashboard": False} if address is None else {}
         where = address or "local"  # None would join the cluster that was used last
+        _check_address(where)
         try:
             with _preserve_sigterm():
                 ray.init(address=where, log_to_driver=False, logging_level="ERROR", **options)
-        except (ImportError, ConnectionError) as error:
+        # What Ray raises for addresses that it cannot read or that do not answer.
+        except (ImportError, OSError, ValueError, RuntimeError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RecordingError(f"The cluster {where} cannot be joined: {reason}") from error
     try:
@@ -150,6 +158,30 @@ def _cluster(address: str | None) -> Iterator[Any]:
     finally:
         if connect:
             ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """RecordingError where nothing like Ray answers within seconds; Ray itself waits longer."""
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise RecordingError(
+            f"The cluster {address!r} cannot be joined: write HOST:PORT, ray://HOST:PORT, or auto."
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
+            connection.settimeout(ANSWER)
+            # Ray speaks gRPC, and so HTTP/2: both sides begin with their settings.
+            connection.sendall(
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+            )
+            frame = connection.recv(9)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise RecordingError(f"The cluster {address} cannot be joined: {reason}.") from error
+    if frame[3:4] != SETTINGS:
+        raise RecordingError(f"The cluster {address} cannot be joined: it is not Ray that answers.")
 
 
 @contextmanager

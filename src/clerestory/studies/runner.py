@@ -33,7 +33,7 @@ from clerestory.types import Progress, ProgressOption
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["check_folder", "check_study", "run_study"]
+__all__ = ["check_folder", "check_study", "left_out", "run_study"]
 
 STEERED, CACHE = "steered", "cache"
 LOCK = ".lock"
@@ -115,6 +115,8 @@ def _run_tasks(
         provenance.digest,
         *(f"{name}={value}" for name, value in sorted(provenance.options.items())),
     )
+    for key, reason in left_out(study, context).items():
+        announce(f"{key} will be left out: {reason}")
     digests = study.digests(context.classifiers, context.label_names, *dependencies)
     runs: dict[str, TaskRun] = {}
     for number, (key, task) in enumerate(study.plan.items(), 1):
@@ -181,6 +183,24 @@ def check_study(
         # All tasks before any runs: the last one's mistake should not cost the time of the first.
         task.check_model(context)
     return context
+
+
+def left_out(study: Study, context: TaskContext) -> dict[str, str]:
+    """Tasks that no run can do with these classifiers, known before any begins.
+
+    Args:
+        study: The study.
+        context: The classifiers in use.
+
+    Returns:
+        By task: a sentence with the reason, and the nearest labels.
+    """
+    reasons = {
+        key: next(_missing_labels(task, context), "")
+        for key, task in study.plan.items()
+        if task.skip_without_label
+    }
+    return {key: reason for key, reason in reasons.items() if reason}
 
 
 def check_folder(out: Path) -> None:

@@ -27,6 +27,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
+from clerestory.io.tensor_files import usual_permissions
 from lancet.checkpoint import checksums
 from lancet.training import decoder, prior
 from lancet.training.settings import Settings
@@ -144,6 +145,9 @@ def seal(folder: Path, settings: Settings, description: dict[str, Any]) -> None:
         settings: What the model was trained with.
         description: Further fields of the manifest.
     """
+    # The libraries write weights that only their owner may read.
+    with usual_permissions(folder):
+        pass
     # The manifest cannot hold its own checksum.
     sums = checksums(folder, [path for path in folder.rglob("*") if path.name != "manifest.json"])
     manifest = {**description, "defaults": DEFAULTS, "settings": asdict(settings), "files": sums}

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Generator, Tensor, nn
 from typing_extensions import override
 
-from clerestory.errors import PromptError
+from clerestory.errors import ModelError, PromptError
 from clerestory.models.core.types import Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
 from clerestory.types import Floats, Pictures
@@ -244,6 +244,10 @@ class SeparatePrior:
     prior: str
     combined: str
     example: str
+
+
+class UnfamiliarPartError(ModelError):
+    """A pipeline of a known class with a part of another kind, which its family cannot serve."""
 
 
 class Family(PromptReader, ABC):

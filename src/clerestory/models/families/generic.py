@@ -61,6 +61,7 @@ class GenericFamily(Family):
 
     Args:
         pipeline: The diffusers pipeline.
+        reason: Which part does not fit its own family; "" for a pipeline without one.
 
     Raises:
         ModelError: The pipeline takes no prompt.
@@ -75,7 +76,9 @@ class GenericFamily(Family):
     encoder_stages = ()
     conditioning_site = ""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, reason: str = "") -> None:
+        if reason:
+            self.description = f"Its {reason}. {type(self).description}"
         self.pipeline, self.progress_bar_pipelines = pipeline, (pipeline,)
         self.parameters = inspect.signature(pipeline.__call__).parameters
         if "prompt" not in self.parameters:
@@ -117,7 +120,10 @@ class GenericFamily(Family):
             output = self.pipeline(**{k: v for k, v in arguments.items() if k in self.parameters})
         if output is None or later:
             return None
-        pictures = output[0] if isinstance(output, tuple) else output.images
+        pictures = output[0] if isinstance(output, tuple) else _images(output)
+        if pictures is None:
+            kind = type(self.pipeline).__name__
+            raise ModelError(f"{kind} gave {', '.join(output)} and no pictures.")
         return np.stack([np.asarray(picture) for picture in pictures])
 
     @override
@@ -145,6 +151,12 @@ class GenericFamily(Family):
             if plain:
                 defaults[option] = plain[0]
         return defaults
+
+
+def _images(output: Any) -> Any:
+    """The pictures of a pipeline's output; None where it has none."""
+    # Kandinsky 5 calls them `image`.
+    return getattr(output, "images", getattr(output, "image", None))
 
 
 def _stage(component: str) -> str:

@@ -15,7 +15,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from clerestory.errors import ModelError, PromptError
-from clerestory.models.core.family import PromptReader, SiteHook, TextEncoder, TextWindow
+from clerestory.models.core.family import (
+    PromptReader,
+    SiteHook,
+    TextEncoder,
+    TextWindow,
+    UnfamiliarPartError,
+)
 from clerestory.models.core.words import find_words
 from clerestory.models.families.networks import Block
 
@@ -34,7 +40,9 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         unused_blocks: How many of the last blocks affect no output of this pipeline.
 
     Raises:
-        ModelError: The pipeline has no such encoder or tokenizer.
+        ModelError: The pipeline has no such encoder or tokenizer, or the tokenizer's texts are
+            longer than the encoder takes.
+        UnfamiliarPartError: The encoder is of another kind.
     """
 
     has_start_token = False
@@ -55,12 +63,28 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         self.name = name
         # Kandinsky's only text encoder is that of its prior, `prior_text_encoder`.
         self.stage = name.removeprefix("prior_").replace("text_encoder", "text")
+        self._check_encoder()
         self.window = int(self.tokenizer.model_max_length if window is None else window)
+        positions = getattr(self.encoder.config, "max_position_embeddings", None) or self.window
+        if self.window > positions:
+            # The pipeline would pad every prompt to that many tokens.
+            raise ModelError(
+                f"The tokenizer of {name} has the model_max_length {self.window:,}, and the encoder"
+                f" {positions:,} positions: write {positions} in its tokenizer_config.json."
+            )
         self.normalize, self.unused_blocks = normalize, unused_blocks
         self.whole = Block(self.stage, name, self.encoder, self.window, self.stage)
         # One tokenization serves the encoder, the mask of real tokens and the check of lengths.
         self._tokens = lru_cache(maxsize=4)(self._tokenize_padded)
         self._ids = lru_cache(maxsize=4)(self._tokenize_untruncated)
+
+    def _check_encoder(self) -> None:
+        """UnfamiliarPartError where the encoder is of another kind than these sites are of."""
+        try:
+            self.encoder.get_submodule(self.embedding_path)
+            self.encoder.get_submodule(self.blocks_path)
+        except AttributeError as error:
+            raise UnfamiliarPartError(f"{self.name} is a {type(self.encoder).__name__}") from error
 
     @property
     @abstractmethod

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "wrap"]
 
+MAX_TEXT_LENGTH, NO_TEXT_LENGTH = 2**20, 1e20
+"""Tokens of a text; transformers takes more than the second for no limit."""
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -133,13 +135,18 @@ def wrap(
     Raises:
         ModelError: The object is not a diffusers pipeline, or draws from pictures.
     """
-    from clerestory.models.core.family import families
+    from clerestory.models.core.family import UnfamiliarPartError, families
     from clerestory.models.families.generic import GenericFamily
     from clerestory.models.loading.pipelines import check_task
 
     kind = type(pipeline).__name__
+    _check_tokenizers(pipeline)
     if kind in families:
-        family = families[kind](pipeline)
+        try:
+            family = families[kind](pipeline)
+        except UnfamiliarPartError as error:
+            # The pipeline may draw all the same.
+            family = GenericFamily(pipeline, str(error))
     elif not hasattr(pipeline, "components") or not callable(pipeline):
         raise ModelError(f"{kind} is not a diffusers pipeline, so it cannot be opened.")
     else:
@@ -153,6 +160,18 @@ def wrap(
         profile=profile,
         load_options=load_options,
     )
+
+
+def _check_tokenizers(pipeline: Any) -> None:
+    """ModelError for a length of texts that no pipeline could pad them to."""
+    for name, part in getattr(pipeline, "components", {}).items():
+        length = getattr(part, "model_max_length", 0)
+        # Without a length of its own a tokenizer has 1e30, which transformers knows to be none.
+        if isinstance(length, int | float) and MAX_TEXT_LENGTH < length < NO_TEXT_LENGTH:
+            raise ModelError(
+                f"{name} has the model_max_length {length:,}, and at most {MAX_TEXT_LENGTH:,} is "
+                "taken: correct it in its tokenizer_config.json."
+            )
 
 
 def _place_pipeline(

@@ -6,8 +6,10 @@ can run code. Code that comes with a checkpoint is never run.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -275,16 +277,32 @@ def _check_class(source: str | Path, kind: str) -> None:
     check_task(source, pipeline_class)
 
 
+def _outputs(kind: type[Any]) -> set[str]:
+    """Fields of what a pipeline class gives; empty where its module does not tell."""
+    outputs = [
+        value
+        for name, value in vars(sys.modules[kind.__module__]).items()
+        if name.endswith("PipelineOutput") and dataclasses.is_dataclass(value)
+    ]
+    return {field.name for output in outputs for field in dataclasses.fields(output)}
+
+
 def check_task(source: str | Path, kind: type[Any]) -> None:
-    """Check that a pipeline class draws from text.
+    """Check that a pipeline class draws pictures, and from text.
 
     Args:
         source: The folder or id, for error messages.
         kind: The pipeline's class.
 
     Raises:
-        ModelError: It changes or fills in pictures.
+        ModelError: It changes or fills in pictures, or gives none.
     """
+    made = _outputs(kind)
+    if made and not {"images", "image"} & made:
+        raise ModelError(
+            f"{source} is a {kind.__name__}: it gives {', '.join(sorted(made))} and no pictures, so"
+            " it cannot be opened."
+        )
     if "image" not in inspect.signature(kind.__call__).parameters:
         return
     with silence_libraries():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,10 +101,12 @@ class Verify(FindingsTask):
             smallest_effect=self.smallest_effect,
             bound=self.bound,
             maps=self.maps,
+            parts=folder / "parts",
             cache=context.cache,
             progress=context.progress,
         )
         effects.save(folder / "causes")
+        shutil.rmtree(folder / "parts", ignore_errors=True)
         unit = _claimed_unit(effects, findings, units, context.model.conditioning_site)
         return TaskResult(
             claims=(self._claim(effects, unit),),
