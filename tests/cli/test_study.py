@@ -192,8 +192,8 @@ def test_dry_run_tells_what_it_would_take_and_runs_and_writes_nothing(
 
 
 def test_a_new_study_of_words_that_are_no_class_offers_the_nearest(tmp_path: Path) -> None:
-    came = called("new", "neon-sign")
+    came = called("new", "neon-sign", "--out", tmp_path / "neon.toml")
     assert came.exit_code == 0
     assert "lancet:style has no class 'neon sign'" in came.stderr
     assert "build.style is left out" in came.stderr and "Did you mean neon" in came.stderr
-    assert "warning" not in called("new", "stained-glass").stderr
+    assert "warning" not in called("new", "stained-glass", "--out", tmp_path / "s.toml").stderr

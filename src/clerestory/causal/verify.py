@@ -210,8 +210,11 @@ def _causes(
 def _plan(findings: Findings, target: LoadedTarget, provenance: Provenance) -> dict[str, Any]:
     """Everything that the figures depend on."""
     text = json.dumps(findings.to_dict(), sort_keys=True)
+    about = to_jsonable(provenance)
     return {
-        **to_jsonable(provenance),
+        # One by one, so that the message for another measurement names what differs.
+        **about.pop("options"),
+        **about,
         "findings": hashlib.sha256(text.encode()).hexdigest(),
         "classifier": f"{target.classifier.source} {getattr(target.classifier, 'digest', '')}",
         "label": target.label,

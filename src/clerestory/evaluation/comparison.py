@@ -70,11 +70,10 @@ def load_target(
     Raises:
         RegistryError: There is no such classifier, or it has no such class.
     """
-    # A function of the caller's has no source.
-    if isinstance(classifier, str) or not hasattr(classifier, "source"):
-        name, loaded = classifier_name(classifier), load_classifier(classifier, role=role)
-    else:
+    if isinstance(classifier, Classifier):
         name, loaded = classifier.source, classifier
+    else:
+        name, loaded = classifier_name(classifier), load_classifier(classifier, role=role)
     if label not in loaded.classes:
         raise RegistryError(f"{name} has no class {label!r}.{suggest(label, loaded.classes)}")
     return LoadedTarget(loaded, label)
