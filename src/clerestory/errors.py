@@ -1,7 +1,7 @@
 """The errors of Clerestory.
 
     ClerestoryError
-    ├── ModelError          a model cannot be opened                       (RuntimeError)
+    ├── ModelError          a model cannot be opened or run                (RuntimeError)
     ├── SiteError           no such site, step or unit                     (KeyError)
     ├── PromptError         an empty prompt, or one the model cannot take  (ValueError)
     ├── SeedError           a range of seeds that is empty or unreadable   (ValueError)

@@ -102,22 +102,6 @@ def _bare_other(model, prompts, seed):
     return bare(model, prompts, seed)
 
 
-# diffusers 0.42 with NumPy 2, in set_timesteps
-@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning")
-def test_sigma_is_that_of_the_timestep_also_between_two_steps():
-    from diffusers import KDPM2DiscreteScheduler
-
-    from clerestory.models.core.pipeline_state import scheduler_sigma
-
-    scheduler = KDPM2DiscreteScheduler(beta_schedule="scaled_linear")
-    scheduler.set_timesteps(5)
-    kept = scheduler.alphas_cumprod.numpy()
-    every = np.log(np.sqrt((1 - kept) / kept))
-    for index, timestep in enumerate(scheduler.timesteps.tolist()):
-        expected = np.exp(np.interp(timestep, np.arange(1000), every))
-        assert scheduler_sigma(scheduler, index) == pytest.approx(expected, rel=0.05), index
-
-
 def test_a_family_brings_its_defaults():
     from clerestory.models import wrap
 

@@ -6,7 +6,8 @@ from tiny import tiny_model, tiny_pipeline
 from clerestory.errors import EditError, SiteError
 from clerestory.models import wrap
 from clerestory.models.core.family import StageCall
-from clerestory.models.core.hooks import Attachment, Tap, attach, flatten_positions, restore_shape
+from clerestory.models.core.hooks import Attachment, Tap, attach
+from clerestory.models.core.rows import flatten_positions, restore_shape
 
 
 def bare(pipeline, seeds=(0, 1)):

@@ -86,12 +86,8 @@ def _cross(
     (noise,) = evaluator.draw([plain], noise_source, description=None)
     edits = []
     for site in sites:
-        recorded = read.site_values[site]
-        values = recorded.array()
-        edits += [
-            Patch(f"{site}@{step.index}", values[:, position])
-            for position, step in enumerate(recorded.steps)
-        ]
+        values = read.site_values[site].by_step()
+        edits += [Patch(f"{site}@{step}", array) for step, array in values.items()]
     condition = Condition("mixed", edits=tuple(edits))
     # Not cached, since patches are large and no other call has the same ones.
     (mixed,) = evaluator.draw([condition], noise_source, cached=False, description=None)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from clerestory.causal.parts import Parts
 from clerestory.causal.results import RangeEffect, SwapShares, TraceResult
@@ -404,14 +403,7 @@ def _patches(
     (run,) = trials.model.sweep(
         prompts, design.cell_seeds, [()], paired=True, read=sites, pool="none", pictures=False
     )
-    read = run.site_values
-    values: dict[str, dict[int, NDArray[np.float32]]] = {}
-    for site in sites:
-        recorded = read[site]
-        array = recorded.array()
-        values[site] = {
-            step.index: array[:, position] for position, step in enumerate(recorded.steps)
-        }
+    values = {site: run.site_values[site].by_step() for site in sites}
     return [
         [
             Patch(f"{address.site}@{step}", values[address.site][step])

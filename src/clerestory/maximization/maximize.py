@@ -30,7 +30,13 @@ from clerestory.maximization.results import (
     MaximizedPrompt,
     PoolScores,
 )
-from clerestory.maximization.scoring import Announce, ObjectiveGradient, Scorer, forecast
+from clerestory.maximization.scoring import (
+    Announce,
+    ObjectiveGradient,
+    Scorer,
+    forecast,
+    objective_sites,
+)
 from clerestory.maximization.space import WORDS, Space, State, prompt_space
 from clerestory.maximization.trail import FRESH, SCORED, Trail
 from clerestory.maximization.vocabularies import caption_bigrams
@@ -116,7 +122,13 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         raise SearchError(f"A budget of {budget} and {random_prompts} random prompts are too few.")
     target = resolve_objective(objective, pool, findings)
     space = prompt_space(
-        model, words=words, template=template, vocabulary=vocabulary, ban=ban, tokens=tokens
+        model,
+        words=words,
+        template=template,
+        vocabulary=vocabulary,
+        ban=ban,
+        tokens=tokens,
+        sites=objective_sites([target]),
     )
     # Looked up before the model runs: a misspelt name costs no time.
     algorithm = searches[search]() if isinstance(search, str) else search

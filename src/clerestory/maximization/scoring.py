@@ -30,6 +30,7 @@ __all__ = [
     "ObjectiveGradient",
     "Scorer",
     "forecast",
+    "objective_sites",
     "score_together",
 ]
 
@@ -208,6 +209,20 @@ def forecast(scorer: Scorer, prompts: Sequence[str], count: int) -> Forecast | N
         if new:
             seconds_each = (time.perf_counter() - start_time) / new
     return None if seconds_each is None else Forecast(count, seconds_each, scorer.extent)
+
+
+def objective_sites(objectives: Sequence[Objective]) -> list[str]:
+    """The sites that objectives read.
+
+    Args:
+        objectives: The objectives.
+
+    Returns:
+        Addresses without units and steps, each once.
+    """
+    terms = [term for objective in objectives for _, term in objective.terms]
+    sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
+    return list(dict.fromkeys(sites))
 
 
 class ObjectiveGradient:

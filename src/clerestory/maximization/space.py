@@ -16,7 +16,7 @@ import numpy as np
 
 from clerestory.errors import SearchError
 from clerestory.maximization.vocabularies import default_words, vocabulary_words
-from clerestory.models.core.family import TextEncoder
+from clerestory.models.core.family import TextEncoder, TextWindow
 
 if TYPE_CHECKING:
     from clerestory.models import Model
@@ -150,6 +150,7 @@ def prompt_space(
     vocabulary: Sequence[str] | str | Path | None = None,
     ban: Sequence[str] = (),
     tokens: bool = False,
+    sites: Sequence[str] = (),
 ) -> Space:
     """The space of a model's prompts.
 
@@ -162,6 +163,8 @@ def prompt_space(
             tokens of the model that end a word, which includes ends of longer words.
         ban: Strings that must not occur in the words.
         tokens: Whether to search over raw tokens in place of words.
+        sites: Addresses of the sites that are maximized. The tokens are those of the encoder that
+            reads them, the first one where these are several or none.
 
     Raises:
         SearchError: There are fewer than two words, or the model has no supported tokenizer.
@@ -169,7 +172,7 @@ def prompt_space(
     Returns:
         The space: its vocabulary, lengths and template.
     """
-    window = next(iter(model.family.text_windows.values()), None)
+    window = _text_window(model, sites)
     if tokens and vocabulary is not None:
         raise SearchError("Raw tokens come from the tokenizer: give a vocabulary, or `tokens`.")
     if tokens and not isinstance(window, TextEncoder):
@@ -231,6 +234,17 @@ def _readability(
 def _compact(text: str) -> str:
     """The text without case and blanks, which tokenizers do not preserve."""
     return "".join(text.casefold().split())
+
+
+def _text_window(model: Model, sites: Sequence[str]) -> TextWindow | None:
+    """The window whose tokens some sites are; the model's first one where there is not one such."""
+    windows, hooks = model.family.text_windows, model.family.hooks_by_address
+    addresses = [model.sites[site].address for site in sites]
+    # What is pooled has no tokens, and belongs to its encoder's stage.
+    names = {hooks[site].text_window or hooks[site].site.stage for site in addresses}
+    if len(names) == 1 and isinstance(windows.get(name := names.pop()), TextEncoder):
+        return windows[name]
+    return next(iter(windows.values()), None)
 
 
 def _raw_tokens(window: TextEncoder) -> dict[str, int]:

@@ -15,7 +15,7 @@ from clerestory.evaluation.objectives import Objective
 from clerestory.maximization.maximize import maximize_to_end, resolve_objective
 from clerestory.maximization.pool import SCALE_PROMPTS, draw_pool, pool_size
 from clerestory.maximization.results import MaximizationResult, PoolScores, adjust_for_units
-from clerestory.maximization.scoring import Scorer, score_together
+from clerestory.maximization.scoring import Scorer, objective_sites, score_together
 from clerestory.maximization.space import prompt_space
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
@@ -74,7 +74,9 @@ def maximize_units(
     if len({tuple(scorer.seeds) for scorer in scorers}) > 1:
         raise SearchError("Some objectives depend on seeds and others do not: search separately.")
     space = prompt_space(
-        model, **{name: options[name] for name in SPACE_OPTIONS if name in options}
+        model,
+        **{name: options[name] for name in SPACE_OPTIONS if name in options},
+        sites=objective_sites(parsed),
     )
     prompts, complete = draw_pool(space, pool_size(scorers[0], budget, random_prompts))
     results = []

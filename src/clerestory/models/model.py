@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.arguments import checked
-from clerestory.errors import OptionError, PromptError
+from clerestory.errors import ModelError, OptionError, PromptError
+from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import TapCallback
+from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
@@ -56,6 +58,8 @@ class Model:
         self.defaults = family.defaults if defaults is None else defaults
         self.sites = Sites([hook.site for hook in family.site_hooks], family.conditioning_site)
         self.reopen: Callable[[], Model] | None = None
+        self._bindings = Bindings.of(family)
+        self._opened: tuple[Bindings, str, Callable[[], Model] | None] | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.sites)} sites)"
@@ -64,6 +68,7 @@ class Model:
         # Imported here, since loading stands above this module.
         from clerestory.models.loading.pickling import pack_pipeline
 
+        self.rebind()
         if self.reopen is not None:
             # A name is smaller than weights, and opening it again checks the files again.
             return _reopen, (self.reopen, self.defaults)
@@ -214,20 +219,52 @@ class Model:
         Raises:
             ClerestoryError: As in `run`.
         """
-        sample_options = self.options(**options)
-        request = Request(
-            samples=list_samples(self, prompts, seeds, sample_options, paired=paired),
-            read=self.sites.select(read) if read else {},
-            edit_sets=tuple(tuple(edits) for edits in edit_sets),
-            pool=pool,
-            branch=branch,
-            pictures=pictures,
-            stop=stop,
-            batch=batch,
-            taps=dict(taps or {}),
-            progress=progress,
-        )
-        return run_sweep(self, request)
+        with hold_pipeline(self.pipeline):
+            self.rebind()
+            sample_options = self.options(**options)
+            request = Request(
+                samples=list_samples(self, prompts, seeds, sample_options, paired=paired),
+                read=self.sites.select(read) if read else {},
+                edit_sets=tuple(tuple(edits) for edits in edit_sets),
+                pool=pool,
+                branch=branch,
+                pictures=pictures,
+                stop=stop,
+                batch=batch,
+                taps=dict(taps or {}),
+                progress=progress,
+            )
+            return run_sweep(self, request)
+
+    def rebind(self) -> None:
+        """Find the sites again where the pipeline has other modules than when it was opened.
+
+        A LoRA, textual inversion, or another part in the place of one changes them. `revision` and
+        `reopen` are of the modules that were opened, so a model with others has neither.
+
+        Raises:
+            ModelError: The pipeline's parts cannot be read any more.
+        """
+        if self._bindings.hold(self.pipeline):
+            return
+        # Any family is built from its pipeline alone.
+        build: Callable[[Any], Family] = type(self.family)
+        try:
+            family = build(self.pipeline)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ModelError(
+                f"A part of {self.name} was replaced after it was opened, and its sites are not "
+                f"found any more: {error}."
+            ) from error
+        if self._opened is None:
+            self._opened = (self._bindings, self.revision, self.reopen)
+        opened, revision, reopen = self._opened
+        # A LoRA that is unloaded leaves the layers that were there before.
+        is_opened = opened.hold(self.pipeline)
+        self.revision, self.reopen = (revision, reopen) if is_opened else ("", None)
+        self.family = family
+        self.sites = Sites([hook.site for hook in family.site_hooks], family.conditioning_site)
+        self._bindings = Bindings.of(family)
 
     @checked(options=OPTION_NAMES)
     def options(self, **changed: Any) -> Options:

@@ -32,9 +32,13 @@ Index = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Labels(TypedDict, total=False):
-    """Labels of dimensions: all of `step`, and of `unit` if not all units are read."""
+    """Labels of dimensions: all of `step`, and of `unit` if not all units are read.
+
+    A step has several entries, numbered by `call`, where the site's module is called so often.
+    """
 
     step: Sequence[Index]
+    call: Sequence[Index]
     timestep: Sequence[int | float | None]
     sigma: Sequence[float | None]
     unit: Sequence[Index]

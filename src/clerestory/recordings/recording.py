@@ -166,8 +166,9 @@ class Recording:
                 missing = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
                 if missing:
                     raise SiteError(f"{axis} {missing[0]} of {address} was not recorded.")
-                # By label: a recording of some units numbers its columns differently.
-                array = array.sel({axis: list(selected)})
+                # By label: a recording of some units numbers its columns differently. Not by `sel`,
+                # since a step may have several calls.
+                array = array.isel({axis: np.isin(array[axis].to_numpy(), selected)})
         return array.isel(sample=self.rows) if self._partial else array
 
     @checked(SiteError)

@@ -337,7 +337,10 @@ class CheckedStore(WrapperStore[Any]):
         valid = valid and node["chunk_grid"]["name"] == "regular"
         if layout is None:
             check_count(self.folder, RecordingError, math.prod(chunk), COORDINATE_ROWS, "labels")
-            return valid and len(node["shape"]) == 1 and node["shape"][0] <= len(self.plan)
+            # Factors of samples, or labels of a site's steps and units.
+            sizes = [size for each in self.layouts.values() for size in each.shape]
+            longest = max(len(self.plan), *sizes)
+            return valid and len(node["shape"]) == 1 and node["shape"][0] <= longest
         samples = len(self.plan)
         valid = valid and node["shape"] == [samples, *layout.shape]
         valid = valid and chunk == [min(self.plan.chunk, samples), *layout.shape]

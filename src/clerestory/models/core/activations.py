@@ -71,7 +71,8 @@ def make_taps(
             selected = pooled if units is None else pooled[..., units]
             steps.append((step, selected.cpu().numpy()))
 
-        return Tap(address, callback, branch, selection.steps)
+        # Pooling and the copy to the CPU read the model's own memory and keep none of it.
+        return Tap(address, callback, branch, selection.steps, copies=False)
 
     return [tap(address, selection) for address, selection in selections.items()]
 
@@ -124,10 +125,9 @@ def collect(
     """
     collected = {}
     for address, selection in selections.items():
-        # All batches have the same options and thus the same steps; those of the first stand for
-        # all.
         parts = [batch[address] for batch in batches]
         steps, site = parts[0][0], hooks[address].site
+        _check_steps(address, [each for each, _ in parts])
         missing = set(selection.steps or ()) - {step.index for step in steps}
         if missing or not steps:
             absent = f"step {min(missing)}" if missing else f"{branch} branch"
@@ -137,3 +137,13 @@ def collect(
             address, steps, arrays, selection.units, site.shape[1], site.heads
         )
     return collected
+
+
+def _check_steps(address: str, batches: Sequence[Sequence[Step]]) -> None:
+    """SiteError where batches were read at different steps, although their options are the same."""
+    first, *others = [[(step.index, step.call) for step in steps] for steps in batches]
+    if any(labels != first for labels in others):
+        raise SiteError(
+            f"{address} was called at other steps in one batch than in another, so its steps "
+            "cannot be labelled; draw all samples in one batch, or disable what skips its module."
+        )

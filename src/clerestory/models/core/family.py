@@ -58,6 +58,8 @@ class SiteHook:
         argument_index: Of an input: the argument's index if it is passed by position.
         output_index: Of an output with several values: the index of the value.
         channels: Number of leading channels that are used; None for all.
+        channels_last: Whether the last axis is the units', whatever the number of axes; None
+            where the module does not tell.
         text_window: Name of the text window whose tokens the positions are, or start with; ""
             if positions are not tokens.
     """
@@ -68,6 +70,7 @@ class SiteHook:
     argument_index: int = 0
     output_index: int = 0
     channels: int | None = None
+    channels_last: bool | None = None
     text_window: str = ""
 
     @property
@@ -75,6 +78,21 @@ class SiteHook:
         """The torch module of the site."""
         module: nn.Module | None = self.site.module
         return module
+
+    def has_channels_last(self, shape: Sequence[int]) -> bool:
+        """Whether the last axis of a value is the units'.
+
+        Args:
+            shape: The value's shape, the batch first.
+
+        Returns:
+            As the hook says; else False for maps, of four axes or more, unless only the last axis
+            has the site's number of units.
+        """
+        if self.channels_last is not None:
+            return self.channels_last
+        units = self.site.shape[1]
+        return len(shape) < 4 or (shape[-1] == units and shape[1] != units)
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ class StageCall:
         rows: Batch rows of each guidance branch.
         index: The index of the step.
         timestep: The scheduler's timestep; None in stages without steps.
-        sigma: Noise level, see `scheduler_sigma`; None if unknown.
+        sigma: Noise level, see `core.schedulers`; None if unknown.
         merged: Whether the rows of the branches cannot be told apart; then `[branch × sample,
             position]` is presented as `[sample, branch × position]`.
     """

@@ -17,7 +17,11 @@ from clerestory.models.core.family import (
     TextEncoder,
 )
 from clerestory.models.core.hooks import Attachment, Tap, attach
-from clerestory.models.core.pipeline_state import hide_progress_bars
+from clerestory.models.core.pipeline_state import (
+    hide_progress_bars,
+    hold_pipeline,
+    prepare_pipeline,
+)
 from clerestory.models.core.types import Step
 from clerestory.types import Floats
 
@@ -71,19 +75,28 @@ def token_gradients(
         SiteError: The sites are not all in one text encoder.
         ModelError: A value or gradient is not finite.
     """
+    with (
+        hold_pipeline(model.pipeline),
+        prepare_pipeline(model.pipeline, whole_vae=False),
+        hide_progress_bars(*model.family.progress_bar_pipelines),
+    ):
+        return _token_gradients(model, texts, sites, objective)
+
+
+def _token_gradients(
+    model: Model, texts: Sequence[str], sites: Sequence[str], objective: Objective
+) -> tuple[Floats, Floats]:
+    model.rebind()
     window = find_text_window(model, sites)
     offset = _TokenOffset(f"{window.stage}/tokens")
     activations: dict[str, Tensor] = {}
-    taps = [Tap(site, _writer(activations, site)) for site in sites]
+    # The graph's own tensors, which the objective only reads.
+    taps = [Tap(site, _writer(activations, site), copies=False) for site in sites]
     # One call of the encoder with the prompts alone: every row is conditional.
     rows = StageCall({"cond": slice(0, len(texts))})
     hooks = model.family.hooks_by_address
     attachment = Attachment(hooks, lambda stage, call: rows, [offset], taps)
-    with (
-        hide_progress_bars(*model.family.progress_bar_pipelines),
-        attach(attachment, model.family.stage_modules),
-        torch.enable_grad(),
-    ):
+    with attach(attachment, model.family.stage_modules), torch.enable_grad():
         window.encode(texts, graph=True)
         value = objective(activations)
         # Rows of a batch do not interact, so the gradient of the sum holds the gradient of each

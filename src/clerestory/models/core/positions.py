@@ -52,7 +52,8 @@ class MaskedEdit:
         # Made at each call: the number of positions is known only here.
         mask = torch.zeros(value.shape[:2], dtype=torch.bool, device=value.device)
         mask[:, : self.mask.shape[1]] = self.mask.to(value.device)
-        return torch.where(mask[..., None], self.edit(value), value)
+        # A copy, since an edit may write in place.
+        return torch.where(mask[..., None], self.edit(value.clone()), value)
 
 
 def restrict_positions(

@@ -25,7 +25,12 @@ from clerestory.models.core.family import (
 )
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import Attachment, Tap, attach
-from clerestory.models.core.pipeline_state import hide_progress_bars, prepare_pipeline
+from clerestory.models.core.pipeline_state import (
+    check_tiling,
+    hide_progress_bars,
+    hold_pipeline,
+    prepare_pipeline,
+)
 from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
 from clerestory.models.core.runs import Run
@@ -145,10 +150,21 @@ def run_sweep(model: Model, request: Request, *, mark_bad: bool = False) -> list
         A run for each set of edits, in order.
 
     Raises:
-        ClerestoryError: As `check_request`, and SiteError where an edit's step never occurs.
+        ClerestoryError: As `check_request`, and SiteError where a site, step or branch that is
+            edited or read was not reached.
         EditError, ModelError: A value is not finite, and bad samples are not to be marked.
     """
+    with hold_pipeline(model.pipeline):
+        # Its sites are those of the modules that the pipeline has now.
+        model.rebind()
+        return _run_held(model, request, mark_bad)
+
+
+def _run_held(model: Model, request: Request, mark_bad: bool) -> list[Run]:
     sweep = _Sweep(model, request)
+    if "vae" in sweep.stages:
+        options = request.samples[0].options
+        check_tiling(model.pipeline, options.height, options.width)
     # A family that cannot tell the rows of a batch apart draws one sample at a time.
     size = min(request.batch, model.family.max_batch or request.batch)
     total, completed = len(request.samples) * len(request.edit_sets), 0
@@ -156,7 +172,7 @@ def run_sweep(model: Model, request: Request, *, mark_bad: bool = False) -> list
     with (
         progress_bars(request.progress) as progress,
         hide_progress_bars(*model.family.progress_bar_pipelines),
-        # Taps in the autoencoder need whole pictures, not slices or tiles of them.
+        # Taps in the autoencoder need whole batches, not slices of them.
         prepare_pipeline(model.pipeline, whole_vae="vae" in sweep.stages),
     ):
         for start in range(0, len(request.samples), size):
@@ -219,11 +235,12 @@ class _Sweep:
 
     def join(self, batches: Sequence[BatchOutput]) -> Run:
         """One run from what its batches read and drew."""
-        pictures = [array for _, array, _ in batches if array is not None]
+        drawn = [array for _, array, _ in batches if array is not None]
+        pictures = np.concatenate(drawn) if drawn and self.request.pictures else None
         read = [batch for batch, _, _ in batches]
         return Run(
-            sample_list=self.request.samples,
-            pictures=np.concatenate(pictures) if pictures and self.request.pictures else None,
+            sample_list=_drawn_samples(self.request.samples, pictures),
+            pictures=pictures,
             site_values=collect(read, self.request.read, self.hooks, self.request.branch),
             attributes=self.attributes,
             bad={row: reason for _, _, bad in batches for row, reason in bad.items()},
@@ -264,6 +281,9 @@ class _Sweep:
             for site, selection in request.read.items()
             if self._is_early(site) is early
         }
+        # Where a run ends before a site on purpose, an edit there changes nothing that is read.
+        last = self.order.index(self.until)
+        edits = [edit for edit in edits if self._end(parse(edit.site).site) <= last]
         # A window is tokenized once, not once for each of its sites.
         mask = cache(partial(self._token_mask, samples))
         taps = make_taps(readings, selections, self.hooks, request.pool, request.branch, mask)
@@ -273,6 +293,7 @@ class _Sweep:
             lambda stage, call: self.family.stage_call(stage, call, samples),
             [self._bind_edit(edit, rows, samples) for edit in edits],
             taps,
+            hands_over=not early,
         )
 
     def _bind_edit(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:
@@ -309,12 +330,17 @@ class _Sweep:
         if self.request.pictures or self.request.stop == "never":
             return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
+        # default=0: with nothing to read the run ends after the first stage.
+        return self.order[max(map(self._end, sites), default=0)]
+
+    def _end(self, address: str) -> int:
+        """The index in `order` of the stage after which a site's value is known."""
         # A conditioning site lies in a stage but its value is handed over after all encode stages,
         # so the run ends there and not in its stage.
-        conditioning = dict.fromkeys(self.family.conditioning_sites, self.family.conditioning_site)
-        ends = [conditioning.get(site, self.hooks[site].site.stage) for site in sites]
-        # default=0: with nothing to read the run ends after the first stage.
-        return self.order[max((self.order.index(end) for end in ends), default=0)]
+        conditioning = address in self.family.conditioning_sites
+        return self.order.index(
+            self.family.conditioning_site if conditioning else self.hooks[address].site.stage
+        )
 
     def _check_word(self) -> None:
         """Check that a word that is to be pooled is in every prompt, before anything runs."""
@@ -341,6 +367,18 @@ def _resolve(model: Model, edit: Edit) -> Edit:
     # With the unit of an edit of one unit, which its constructor needs.
     whole: str = getattr(edit, "address", edit.site)
     return replace(edit, site=whole.replace(site, address, 1))
+
+
+def _drawn_samples(samples: tuple[Sample, ...], pictures: Pictures | None) -> tuple[Sample, ...]:
+    """The samples with the size that was drawn, which some pipelines choose themselves."""
+    if pictures is None:
+        return samples
+    height, width = pictures.shape[1:3]
+    options = samples[0].options
+    if (options.height, options.width) == (height, width):
+        return samples
+    drawn = options.replace(height=height, width=width)
+    return tuple(replace(sample, options=drawn) for sample in samples)
 
 
 def _branch_texts(samples: Sequence[Sample], branch: Branch) -> list[str]:

@@ -54,6 +54,21 @@ class SiteValues:
         # A single batch is not copied.
         return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
 
+    def by_step(self) -> dict[int, Floats]:
+        """Values `[sample, unit]`, or with positions before units, by the index of the step.
+
+        Raises:
+            SiteError: The module is called several times in a step, so that a step has no one
+                value.
+        """
+        if any(step.call for step in self.steps):
+            raise SiteError(
+                f"{self.address} is called several times in a step, so that it cannot be patched "
+                "step by step."
+            )
+        values = self.array()
+        return {step.index: values[:, position] for position, step in enumerate(self.steps)}
+
     def dataset(self) -> xr.Dataset:
         """The variable `value` with coordinates of its steps and units, none of its samples."""
         import xarray as xr
@@ -73,6 +88,9 @@ class SiteValues:
 def step_coordinates(steps: Sequence[Step]) -> dict[str, Any]:
     """Coordinates along `step`: its indices, and timesteps and sigmas where all steps have them.
 
+    A module that is called several times in a step has as many entries of that step, numbered by a
+    coordinate `call`.
+
     Args:
         steps: The steps that were read.
 
@@ -84,6 +102,8 @@ def step_coordinates(steps: Sequence[Step]) -> dict[str, Any]:
     for name in ("timestep", "sigma"):
         if all(getattr(step, name) is not None for step in steps):
             coordinates[name] = ("step", [getattr(step, name) for step in steps])
+    if any(step.call for step in steps):
+        coordinates["call"] = ("step", [step.call for step in steps])
     return coordinates
 
 
@@ -176,7 +196,8 @@ class Run:
                 absent = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
                 if absent:
                     raise SiteError(f"{axis} {absent[0]} of {name} was not read.")
-                array = array.sel({axis: list(selected)})
+                # Not by `sel`: a step may have several calls.
+                array = array.isel({axis: np.isin(array[axis].to_numpy(), selected)})
         return array
 
     def _sample_coordinates(self) -> dict[str, Any]:

@@ -227,12 +227,15 @@ class Step:
         timestep: The scheduler's, None in stages without steps.
         sigma: Noise level: noise over signal, with flow matching the fraction of noise; None if
             unknown.
+        call: Which call of the site's module within the step, for modules that are called several
+            times.
     """
 
     index: int
     branch: Branch = "cond"
     timestep: float | None = None
     sigma: float | None = None
+    call: int = 0
 
 
 class Edit(Protocol):

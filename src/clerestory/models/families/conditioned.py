@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from clerestory.errors import SiteError
 from clerestory.models.core.family import (
     Encoding,
     Family,
@@ -25,7 +26,7 @@ from clerestory.models.core.family import (
     restore_generators,
     seed_generators,
 )
-from clerestory.models.core.pipeline_state import scheduler_sigma
+from clerestory.models.core.schedulers import scheduler_sigma, seeded_scheduler
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.networks import end_hooks, map_hooks
 from clerestory.models.families.text import PipelineTextEncoder
@@ -91,15 +92,18 @@ class ConditionedFamily(Family):
             arguments |= {uncond: values["uncond"]} if "uncond" in values else {}
         if until in (*self.encoder_stages, self.conditioning_site):
             return None
-        output = self.denoising_pipeline(
-            **arguments,
-            **encoding.arguments,
-            **self.pipeline_options(batch[0].options),
-            generator=restore_generators(encoding.generators),
-            # Latents are returned before the autoencoder is called, which saves decoding.
-            output_type="np" if until == "vae" else "latent",
-            return_dict=False,
-        )[0]
+        generators = restore_generators(encoding.generators)
+        seeds = [sample.seed for sample in batch]
+        with seeded_scheduler(self.denoising_pipeline.scheduler, generators, seeds):
+            output = self.denoising_pipeline(
+                **arguments,
+                **encoding.arguments,
+                **self.pipeline_options(batch[0].options),
+                generator=generators,
+                # Latents are returned before the autoencoder is called, which saves decoding.
+                output_type="np" if until == "vae" else "latent",
+                return_dict=False,
+            )[0]
         if until != "vae":
             return None
         return np.asarray(output)
@@ -111,6 +115,11 @@ class ConditionedFamily(Family):
             # Pipelines encode the prompts first, then the negative prompts.
             return StageCall({"uncond" if call else "cond": rows})
         if stage == "vae":
+            if call:
+                raise SiteError(
+                    "The autoencoder decodes a batch in several calls, so its sites have no whole "
+                    "pictures to read or edit: disable its tiling."
+                )
             return StageCall({"cond": rows})
         return self.denoiser_call(call, batch)
 
@@ -129,7 +138,7 @@ class ConditionedFamily(Family):
         if self.has_two_branches(batch[0].options):
             # diffusers concatenates the negative states before the positive ones.
             rows = {"uncond": slice(0, count), "cond": slice(count, 2 * count)}
-        return denoising_call(self.pipeline.scheduler, call, rows)
+        return denoising_call(self.denoising_pipeline.scheduler, call, rows)
 
 
 class TextFamily(ConditionedFamily):

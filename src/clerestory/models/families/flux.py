@@ -101,7 +101,7 @@ class Flux(TextFamily):
         # The pipeline calls the denoiser once for each branch, so there may be two calls a step.
         step, branch = divmod(call, len(branches))
         rows = {branches[branch]: slice(0, len(batch))}
-        return denoising_call(self.pipeline.scheduler, step, rows)
+        return denoising_call(self.denoising_pipeline.scheduler, step, rows)
 
 
 def _single_hooks(net: Any, window: int) -> list[SiteHook]:

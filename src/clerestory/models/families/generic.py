@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
+from diffusers.models.normalization import RMSNorm
 from torch import nn
 from typing_extensions import override
 
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, OptionError
 from clerestory.models.core.family import (
     Encoding,
     Family,
@@ -27,6 +29,8 @@ from clerestory.models.core.family import (
     seed_generators,
 )
 from clerestory.models.core.hooks import halt_before
+from clerestory.models.core.pipeline_state import pipeline_parts
+from clerestory.models.core.schedulers import seeded_draws, seeded_scheduler
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.types import Floats, Pictures
 
@@ -53,7 +57,11 @@ ARGUMENTS = {
 }
 """Names of arguments by which pipelines take an option."""
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
-WIDTHS = ("out_features", "out_channels", "embedding_dim", "num_channels", "out_dim")
+WIDTHS = ("out_features", "out_channels", "embedding_dim", "out_dim")
+CHANNELS_LAST = (nn.Linear, nn.Embedding, nn.LayerNorm, nn.RMSNorm, RMSNorm)
+"""Modules whose values have the units on the last axis, whatever the number of axes."""
+CHANNELS_FIRST = (nn.modules.conv._ConvNd, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+"""Modules whose values have the units on the second axis, also with three axes."""
 
 
 class GenericFamily(Family):
@@ -115,21 +123,39 @@ class GenericFamily(Family):
         # Pipelines call an autoencoder's `decode`, which is not a module; its decoder is one.
         decoders: list[Any] = [getattr(root, "decoder", None) for root in roots]
         roots += [decoder for decoder in decoders if isinstance(decoder, nn.Module)]
-        with halt_before(roots):
+        generator, name = arguments["generator"], type(self.pipeline).__name__
+        with ExitStack() as contexts:
+            for part in pipeline_parts(self.pipeline).values():
+                if hasattr(part, "set_timesteps") and hasattr(part, "step"):
+                    contexts.enter_context(seeded_scheduler(part, generator, [sample.seed]))
+            # Such a pipeline may take no generator, or draw without it.
+            contexts.enter_context(seeded_draws(name, [sample.seed], alone=True))
+            contexts.enter_context(halt_before(roots))
             # Only what this pipeline takes: others have no `output_type` or `generator`.
             output = self.pipeline(**{k: v for k, v in arguments.items() if k in self.parameters})
         if output is None or later:
             return None
-        pictures = output[0] if isinstance(output, tuple) else _images(output)
-        if pictures is None:
+        images = output[0] if isinstance(output, tuple) else _images(output)
+        if images is None:
             kind = type(self.pipeline).__name__
             raise ModelError(f"{kind} gave {', '.join(output)} and no pictures.")
-        return np.stack([np.asarray(picture) for picture in pictures])
+        pictures = np.stack([np.asarray(image) for image in images])
+        self._check_size(sample.options, pictures)
+        return pictures
 
     @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         # All rows are of the one sample, whatever their branch.
         return StageCall({"cond": slice(0, len(batch))}, call, merged=True)
+
+    def _check_size(self, options: Options, pictures: Pictures | Floats) -> None:
+        """OptionError where the pipeline was asked for a size and drew another one."""
+        asked, drawn = (options.height, options.width), pictures.shape[1:3]
+        if asked not in (drawn, (self.defaults.height, self.defaults.width)):
+            raise OptionError(
+                f"{type(self.pipeline).__name__} was asked for {asked[1]}×{asked[0]} pixels and "
+                f"drew {drawn[1]}×{drawn[0]}: ask for a size that it draws."
+            )
 
     def _pipeline_options(self, options: Options) -> dict[str, Any]:
         """Options as arguments; sides are left to the pipeline where they are its own."""
@@ -187,7 +213,7 @@ def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
         arguments = list(inspect.signature(root.forward).parameters)
         for tap, known in (
             ("latent", ("sample", "hidden_states", "x")),
-            ("condition", ("encoder_hidden_states", "class_labels")),
+            ("condition", ("encoder_hidden_states", "cap_feats", "context", "class_labels")),
         ):
             argument = next((name for name in known if name in arguments), None)
             if argument is not None:
@@ -202,9 +228,28 @@ def _module_hooks(stage: str, name: str, root: nn.Module) -> Iterator[SiteHook]:
     for path, module in root.named_modules():
         weights = next(module.parameters(), None) is not None
         if path and weights and not isinstance(module, CONTAINERS):
-            # The first attribute that the module has tells its width; where it has none, the run
-            # does.
-            units = next((getattr(module, width, None) for width in WIDTHS), None)
-            units = units if isinstance(units, int) else None
+            units = _width(module)
             site = Site(f"{stage}.{path}/out", (None, units), f"{name}.{path}", None, module=module)
-            yield SiteHook(site)
+            yield SiteHook(site, channels_last=_has_channels_last(module, units))
+
+
+def _width(module: nn.Module) -> int | None:
+    """A module's number of units, by the first attribute that tells it; None where the run does."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    widths = (getattr(module, width, None) for width in WIDTHS)
+    return next((width for width in widths if isinstance(width, int)), None)
+
+
+def _has_channels_last(module: nn.Module, units: int | None) -> bool | None:
+    """Whether the last axis of a module's value is the units'; None where its shape tells."""
+    if isinstance(module, CHANNELS_FIRST):
+        return False
+    if isinstance(module, CHANNELS_LAST):
+        return True
+    # A block of such layers alone, whose width is not known.
+    layers = [
+        each for each in module.modules() if next(each.parameters(recurse=False), None) is not None
+    ]
+    is_last = units is None and all(isinstance(layer, CHANNELS_LAST) for layer in layers)
+    return True if is_last else None

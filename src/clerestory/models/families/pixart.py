@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Any
 
 from typing_extensions import override
@@ -52,7 +53,8 @@ class PixArt(TextFamily):
             ],
             steps=20,
             guidance=4.5,
-            size_multiple=pipeline.vae_scale_factor,
+            # The pipeline refuses other multiples of 8; patches of the latent must come out even.
+            size_multiple=lcm(8, pipeline.vae_scale_factor * net.config.patch_size),
         )
         self.window = window
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import lcm
 from typing import Any, ClassVar
 
 from typing_extensions import override
@@ -37,8 +38,8 @@ class StableDiffusion(TextFamily):
             blocks=unet_hooks("unet", unet, "text", text.window),
             steps=50,
             guidance=7.5,
-            # The pipeline refuses other multiples, whatever the autoencoder's scale is.
-            size_multiple=8,
+            # The pipeline refuses other multiples of 8, and cuts off parts of a latent's pixel.
+            size_multiple=lcm(8, pipeline.vae_scale_factor),
         )
 
     @override

@@ -6,6 +6,7 @@ the checkpoint says so (most do), the empty prompt is never encoded: its states 
 
 from __future__ import annotations
 
+from math import lcm
 from typing import Any
 
 from typing_extensions import override
@@ -42,7 +43,7 @@ class StableDiffusionXL(TextFamily):
             blocks=unet_hooks("unet", unet, "text_2", second.window),
             steps=steps,
             guidance=guidance,
-            size_multiple=8,
+            size_multiple=lcm(8, pipeline.vae_scale_factor),
         )
 
     @override

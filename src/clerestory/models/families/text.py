@@ -72,7 +72,12 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
                 f"The tokenizer of {name} has the model_max_length {self.window:,}, and the encoder"
                 f" {positions:,} positions: write {positions} in its tokenizer_config.json."
             )
-        self.normalize, self.unused_blocks = normalize, unused_blocks
+        self.unused_blocks = unused_blocks
+        # Textual inversion of several vectors puts as many tokens in the place of one.
+        convert = getattr(pipeline, "maybe_convert_prompt", None)
+        self.normalize = (
+            normalize if convert is None else lambda text: convert(normalize(text), self.tokenizer)
+        )
         self.whole = Block(self.stage, name, self.encoder, self.window, self.stage)
         # One tokenization serves the encoder, the mask of real tokens and the check of lengths.
         self._tokens = lru_cache(maxsize=4)(self._tokenize_padded)
@@ -126,7 +131,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
 
     @override
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        ids = self._tokens(tuple(texts)).input_ids
+        ids = self._padded(texts).input_ids
         # Modules whose weights are offloaded (to the device "meta") move their inputs themselves.
         with torch.set_grad_enabled(graph):
             self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
@@ -134,7 +139,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     @override
     def token_mask(self, texts: Sequence[str]) -> Tensor:
         # Cloned: the tokens are cached, and the start token is masked out below.
-        mask: Tensor = self._tokens(tuple(texts)).attention_mask.bool().clone()
+        mask: Tensor = self._padded(texts).attention_mask.bool().clone()
         if self.has_start_token:
             mask[:, 0] = False
         return mask
@@ -144,9 +149,11 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         # Found in the text and mapped to tokens by their offsets, since a word has other tokens
         # inside another one (`cat` in `cathedral`).
         mask = torch.zeros(len(texts), self.window, dtype=torch.bool)
+        # A word of several vectors is as many words in the text that the pipeline makes of it.
+        wanted = self.normalize(word.strip())
         for row, text in enumerate(map(self.normalize, texts)):
             offsets = self._offsets(text)
-            for first, last in find_words(text, word):
+            for first, last in find_words(text, wanted):
                 for position, (start, end) in enumerate(offsets):
                     overlaps = start < last and end > first
                     # The space before a word belongs to its token in some tokenizers.
@@ -165,7 +172,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
 
     @override
     def round_trip(self, texts: Sequence[str]) -> list[str]:
-        ids = [row[: self.window] for row in self._ids(tuple(texts))]
+        ids = [row[: self.window] for row in self._untruncated(texts).input_ids]
         decoded: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [text.strip() for text in decoded]
 
@@ -177,8 +184,12 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
 
     @override
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        special = set(self.tokenizer.all_special_ids)
-        return [[n for n in row if n not in special] for row in self._ids(tuple(texts))]
+        tokens = self._untruncated(texts)
+        # Not by the ids of special tokens, which may stand in a prompt as well.
+        return [
+            [number for number, added in zip(row, mask, strict=True) if not added]
+            for row, mask in zip(tokens.input_ids, tokens.special_tokens_mask, strict=True)
+        ]
 
     @override
     def vocabulary(self) -> list[str]:
@@ -193,7 +204,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
 
     @override
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        for ids in self._ids(tuple(prompts)):
+        for ids in self._untruncated(prompts).input_ids:
             if len(ids) > self.window:
                 length = len(ids) - (self.window - self.capacity)
                 # The last position of the window is end-of-text, so one token fewer is kept.
@@ -209,14 +220,24 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         ).offset_mapping
         return offsets
 
-    def _tokenize_untruncated(self, texts: tuple[str, ...]) -> list[list[int]]:
-        # Not verbose: the tokenizer warns about texts that are too long, which is the question.
-        ids: list[list[int]] = self.tokenizer(
-            [self.normalize(text) for text in texts], truncation=False, verbose=False
-        ).input_ids
-        return ids
+    def _untruncated(self, texts: Sequence[str]) -> Any:
+        return self._ids(tuple(texts), len(self.tokenizer))
 
-    def _tokenize_padded(self, texts: tuple[str, ...]) -> Any:
+    def _padded(self, texts: Sequence[str]) -> Any:
+        return self._tokens(tuple(texts), len(self.tokenizer))
+
+    # Both are cached by the size of the vocabulary as well, to which textual inversion adds.
+
+    def _tokenize_untruncated(self, texts: tuple[str, ...], size: int) -> Any:
+        # Not verbose: the tokenizer warns about texts that are too long, which is the question.
+        return self.tokenizer(
+            [self.normalize(text) for text in texts],
+            truncation=False,
+            verbose=False,
+            return_special_tokens_mask=True,
+        )
+
+    def _tokenize_padded(self, texts: tuple[str, ...], size: int) -> Any:
         return self.tokenizer(
             [self.normalize(text) for text in texts],
             padding="max_length",

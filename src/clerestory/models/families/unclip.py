@@ -24,6 +24,7 @@ from clerestory.models.core.family import (
     families,
     seed_generators,
 )
+from clerestory.models.core.schedulers import seeded_scheduler
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.clip_text import ClipTextEncoder
 from clerestory.models.families.conditioned import ConditionedFamily, denoising_call
@@ -61,6 +62,9 @@ class UnCLIP(ConditionedFamily):
         self.text_windows = {"text": self.text}
         self.prompt_reader = self.text
         unet, decoder = pipeline.unet, pipeline.movq.decoder
+        # The pipeline rounds sides up to whole pixels of a latent of this scale, squared.
+        scale = 2 ** (len(pipeline.movq.config.block_out_channels) - 1)
+        self.size_multiple = scale**2
         latent, prediction = end_hooks("unet", unet, "sample")
         self.site_hooks = [
             *self.text.site_hooks(),
@@ -89,16 +93,19 @@ class UnCLIP(ConditionedFamily):
         generators, negative, negative_generators = seed_generators(batch), None, []
         if options.negative:
             negative, negative_generators = [options.negative] * len(batch), seed_generators(batch)
-        cond, uncond = self.pipeline.prior_pipe(
-            prompt=prompts,
-            negative_prompt=negative,
-            num_inference_steps=options.prior_steps,
-            guidance_scale=options.prior_guidance,
-            # The negative prompts are further rows of the prior's batch, each with the generator of
-            # its sample's seed.
-            generator=generators + negative_generators,
-            return_dict=False,
-        )
+        # The negative prompts are further rows of the prior's batch, each with the generator of its
+        # sample's seed.
+        rows = generators + negative_generators
+        seeds = [generator.initial_seed() for generator in rows]
+        with seeded_scheduler(self.pipeline.prior_pipe.scheduler, rows, seeds):
+            cond, uncond = self.pipeline.prior_pipe(
+                prompt=prompts,
+                negative_prompt=negative,
+                num_inference_steps=options.prior_steps,
+                guidance_scale=options.prior_guidance,
+                generator=rows,
+                return_dict=False,
+            )
         # After the prior's noise: the decoder goes on from here, as in the combined pipeline.
         states = [generator.get_state() for generator in generators]
         return Encoding({EMBEDDING: {"cond": cond, "uncond": uncond}}, states)
@@ -114,7 +121,7 @@ class UnCLIP(ConditionedFamily):
             # cond rows of both.
             start = 2 * count if options.negative else count
             rows = {"uncond": slice(0, count), "cond": slice(start, start + count)}
-        return denoising_call(self.pipeline.prior_scheduler, call, rows)
+        return denoising_call(self.pipeline.prior_pipe.scheduler, call, rows)
 
 
 def _prior_hooks(prior: Any, window: int) -> list[SiteHook]:

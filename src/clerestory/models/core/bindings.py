@@ -1,0 +1,78 @@
+"""The torch modules that a family was built on, to notice where the pipeline has others by now.
+
+A LoRA wraps layers anew, textual inversion replaces embeddings, and users replace whole parts; a
+hook on the module from before would never be called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from clerestory.models.core.family import Family
+from clerestory.models.core.pipeline_state import pipeline_parts
+
+__all__ = ["Bindings"]
+
+
+@dataclass(frozen=True, eq=False)
+class Bindings:
+    """The parts of a pipeline, and the way through them to each site.
+
+    Attributes:
+        parts: Networks and tokenizers by name. A scheduler is looked up when it is used.
+        edges: By module and the name of a child on the way to a site: the child.
+    """
+
+    parts: dict[str, Any]
+    edges: dict[tuple[nn.Module, str], nn.Module]
+
+    @classmethod
+    def of(cls, family: Family) -> Bindings:
+        """The bindings of a family as it is now.
+
+        Args:
+            family: The family.
+
+        Returns:
+            Its parts and edges; only parts where a site's path is not one of modules.
+        """
+        edges: dict[tuple[nn.Module, str], nn.Module] = {}
+        for path in {hook.site.path for hook in family.site_hooks}:
+            root, *names = path.split(".")
+            module = getattr(family.pipeline, root, None) if root else None
+            for name in names:
+                if not isinstance(module, nn.Module):
+                    break
+                child = module._modules.get(name)
+                if child is None:
+                    break
+                edges[module, name] = child
+                module = child
+        return cls(_bound_parts(family.pipeline), edges)
+
+    def hold(self, pipeline: Any) -> bool:
+        """Whether a pipeline still has these modules.
+
+        Args:
+            pipeline: The pipeline.
+
+        Returns:
+            False where a part, or a module on the way to a site, is another one or gone.
+        """
+        parts = _bound_parts(pipeline)
+        return (
+            parts.keys() == self.parts.keys()
+            and all(parts[name] is part for name, part in self.parts.items())
+            and all(
+                parent._modules.get(name) is child for (parent, name), child in self.edges.items()
+            )
+        )
+
+
+def _bound_parts(pipeline: Any) -> dict[str, Any]:
+    return {
+        name: part for name, part in pipeline_parts(pipeline).items() if "scheduler" not in name
+    }
