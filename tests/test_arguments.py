@@ -139,6 +139,26 @@ SLIPS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: clerestory.compare(model(), ["a"], "a:b=c", ["{item}"]),  # type: ignore[arg-type]
         "template is .*; write a text",
     ),
+    "a model for a recording": (
+        lambda: clerestory.find(model(), positive="a", negative="b"),  # type: ignore[arg-type]
+        "write a recording",
+    ),
+    "a seed below 0": (
+        lambda: clerestory.maximize(model(), f"{SITE}[0]", seed=-1),
+        "seed is -1; write a whole number from 0 up",
+    ),
+    "a search that is a number": (
+        lambda: clerestory.maximize(model(), f"{SITE}[0]", search=3),  # type: ignore[arg-type]
+        "search is 3; write a text or a Search",
+    ),
+    "activations of text": (
+        lambda: Add.in_deviations(SITE, [1.0, 0.0], [["x"]]),
+        r"must be numbers \[sample, 2\]",
+    ),
+    "no invented names": (
+        lambda: clerestory.familiarity(model(), "Goth", count=0),
+        "count is 0; it must be",
+    ),
     "a class of a group": (
         lambda: clerestory.group("rec", classifier="a:b"),  # type: ignore[arg-type]
         "write a recording",

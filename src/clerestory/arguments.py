@@ -234,7 +234,11 @@ def _binding_error(
 
 def _convert(name: str, value: Any, hint: Hint, error: type[ClerestoryError] | None) -> Any:
     try:
-        return _match(value, hint)
+        converted = _match(value, hint)
+        # Generators of random numbers take no other.
+        if name == "seed" and isinstance(converted, int) and converted < 0:
+            raise _MismatchError("a whole number from 0 up")
+        return converted
     except _MismatchError as mismatch:
         kind = error or ERRORS.get(name, OptionError)
         raise kind(f"{name} is {_show(value)}; write {mismatch}.") from None
@@ -484,12 +488,15 @@ def _match_class(value: Any, hint: Hint) -> Any:
     elif getattr(hint, "_is_protocol", False):
         # Only some protocols can be asked; of the others it is known whether they are called.
         asked = getattr(hint, "_is_runtime_protocol", False)
-        if isinstance(value, hint) if asked else callable(value) or "__call__" not in vars(hint):
+        called = "__call__" in vars(hint)
+        fits = callable(value) if called else type(value).__module__ != "builtins"
+        if isinstance(value, hint) if asked else fits:
             return value
     elif isinstance(value, hint):
         return value
-    # By duck typing anything else may do.
-    if type(value).__module__.partition(".")[0] in FOREIGN:
+    # By duck typing anything else may do, but not one of our own classes for another.
+    package = type(value).__module__.partition(".")[0]
+    if package in FOREIGN or (package == "clerestory" and hint.__name__ in _OPENED):
         raise _MismatchError(_OPENED.get(hint.__name__, f"a {hint.__name__}"))
     return value
 

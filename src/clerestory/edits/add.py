@@ -93,11 +93,16 @@ class Add(DirectionEdit, PerSample):
         Raises:
             EditError: The direction is zero.
         """
-        vector = np.asarray(direction, dtype=np.float64)
+        vector = site_direction(site, direction)
         length = float(np.linalg.norm(vector))
         if length == 0:
             raise EditError(f"The direction for {site} is zero; there is nothing to add.")
-        along = np.asarray(activations, dtype=np.float64) @ (vector / length)
+        try:
+            along = np.asarray(activations, dtype=np.float64) @ (vector / length)
+        except (TypeError, ValueError) as error:
+            raise EditError(
+                f"The activations for {site} must be numbers [sample, {len(vector)}]."
+            ) from error
         return cls(site, vector / length, strength, float(along.std()))
 
     @override

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from clerestory.arguments import checked
-from clerestory.errors import EvidenceError, PromptError
+from clerestory.checks import check_minimum
+from clerestory.errors import EvidenceError, OptionError, PromptError
 from clerestory.evaluation import CacheOption, Evaluator, fill
 from clerestory.models import Model
 from clerestory.models.core.family import TextEncoder
@@ -147,6 +148,7 @@ def measure_familiarity(
     Returns:
         One result a phrase, in their order.
     """
+    check_minimum(OptionError, 1, count=count, seeds_per_item=seeds_per_item)
     contexts = check_contexts(contexts)
     name_seeds = NameSeeds.of(seeds, seeds_per_item, seed)
     # Before names are invented: a model without anything to observe is refused at once.
