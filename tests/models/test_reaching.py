@@ -273,15 +273,13 @@ class InPlace:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_edits_that_write_in_place_change_what_the_others_change(name):
     model = family_model(name)
-    sites = [
-        s for s in ("text.blocks.0/resid", "text/tokens", "denoiser/latent") if s in model.sites
-    ]
+    sites = [s for s in ("text/tokens", "denoiser/latent") if s in model.sites]
     for site in (*sites, model.conditioning_site):
         vector = np.linspace(-3, 3, model.sites[site].shape[1], dtype=np.float32)
         tokens = bool(model.family.hooks_by_address[site].text_window)
-        for positions in ("all", "tokens:cat", "last") if tokens else ("all",):
+        for positions in ("all", "tokens:cat") if tokens else ("all",):
             one, other = (
-                model.run("a cat", 0, edits=[edit], read=site, pool="none")
+                model.run("a cat", 0, edits=[edit], read=site, pool="none", steps=2)
                 for edit in (
                     InPlace(site, vector, positions),
                     Add(site, vector, positions=positions),
