@@ -24,7 +24,7 @@ def recording_of(
     folder: Path,
     bad: Mapping[int, str] | None = None,
 ) -> Recording:
-    """A recording whose sites hold these arrays, `[sample, step, unit]`."""
+    """A recording whose sites hold these arrays, `[sample, step, unit]` or with positions."""
     plan = Plan(
         table=table,
         model=MODEL,
@@ -39,7 +39,10 @@ def recording_of(
     )
     layouts = {
         site: Layout(
-            "float32", array.shape[1:], ("step", "unit"), {"step": list(range(array.shape[1]))}
+            "float32",
+            array.shape[1:],
+            ("step", "position", "unit") if array.ndim > 3 else ("step", "unit"),
+            {"step": list(range(array.shape[1]))},
         )
         for site, array in arrays.items()
     }

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.recordings import factorial, recording_of
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError, SiteError
 from clerestory.microscope import Microscope, build
@@ -81,6 +82,37 @@ def test_a_killed_build_goes_on_and_ends_the_same(recorded, built, tmp_path, mon
                 Microscope(at).sites[site].figure(name) for at in (built, tmp_path / "scope")
             )
             assert np.array_equal(one, two)
+
+
+def test_damaged_figures_and_pictures_are_told_and_built_again(recorded, scope):
+    first, second = scope / "sites" / "000", scope / "sites" / "001"
+    (picture, other) = sorted((scope / "pictures").rglob("*.png"))[:2]
+    damaged = [first / "values.npy", first / "most.npy", second / "near.npy", picture, other]
+    whole = {path: path.read_bytes() for path in damaged}
+    raw = bytearray(whole[damaged[0]])
+    raw[-2] ^= 8
+    damaged[0].write_bytes(raw)
+    damaged[1].unlink()
+    damaged[2].write_bytes(whole[damaged[2]][:-9])
+    picture.write_bytes(whole[picture][:-40])
+    other.write_bytes(b"")
+    for site, name in ((MLP, "values"), (MLP, "most"), (MIDDLE, "near")):
+        with pytest.raises(RecordingError) as caught:
+            Microscope(scope).sites[site].figure(name)
+        assert "\n" not in str(caught.value)
+    build(recorded, scope)
+    assert {path: path.read_bytes() for path in damaged} == whole
+
+
+def test_positions_that_a_prompt_lacks_are_no_values(tmp_path):
+    table = factorial(items=40, phrases=1)
+    values = np.random.default_rng(0).normal(size=(len(table), 1, 4, 3)).astype("f4")
+    # Every third prompt has two positions of four.
+    values[::3, :, 2:] = np.nan
+    recording = recording_of(table, {MLP: values}, tmp_path / "rec")
+    site = build([recording], tmp_path / "scope").sites[MLP]
+    assert np.allclose(site.figure("values").T, np.nanmean(values[:, 0], 1), atol=1e-6)
+    assert not site.has("where")
 
 
 def test_what_cannot_be_built_is_told(recorded, built, tmp_path, model):

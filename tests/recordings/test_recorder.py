@@ -383,6 +383,9 @@ def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, mon
     assert (recording.samples["bad"] == "").all()
     there = np.isfinite(group["value"].to_numpy()).all((1, 3)).sum(1)
     assert there.tolist() == lengths
+    # A pass over the rows has none of those that are no values.
+    rows = np.concatenate(list(recording.batches(site, size=4)))
+    assert len(rows) == sum(lengths) and np.isfinite(rows).all()
 
 
 def test_a_recording_of_the_old_format_is_refused_in_one_line(tmp_path):

@@ -22,10 +22,14 @@ from clerestory.microscope.folder import (
     DONE,
     FORMAT,
     PLAN,
+    RELATED,
+    SUMMED,
     Microscope,
     Plan,
     PlannedRecording,
     PlannedSite,
+    figure_digests,
+    file_digest,
 )
 from clerestory.microscope.maps import Maps
 from clerestory.microscope.summaries import EXTREMES
@@ -87,10 +91,11 @@ def build(
         for number, site in enumerate(plan.sites):
             folder = out / "sites" / f"{number:03d}"
             # A site whose figures are complete is not read again.
-            if not (folder / "summed").exists():
+            if not _is_whole(folder, SUMMED):
                 _save_site(recordings[site.recording], site, folder, out)
             report("summarizing units", number + 1, len(plan.sites))
-        if not (out / DONE).exists():
+        folders = [out / "sites" / f"{number:03d}" for number in range(len(plan.sites))]
+        if not (out / DONE).exists() or not all(_is_whole(each, RELATED) for each in folders):
             _save_neighbours(out, plan, report)
             # Last, since `Microscope` opens no folder without it.
             (out / DONE).touch()
@@ -183,7 +188,7 @@ def _save_samples(
     folder = out / "pictures" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     # Pictures that an earlier build wrote are kept: they are most of the work.
-    missing = [at for at in range(len(table)) if not (folder / f"{at:06d}.{kind}").exists()]
+    missing = [at for at in range(len(table)) if not _is_picture(folder / f"{at:06d}.{kind}")]
     for start in range(0, len(missing), BATCH):
         rows = missing[start : start + BATCH]
         for at, pixels in zip(rows, recording.pictures(recording.rows[rows]), strict=True):
@@ -192,6 +197,16 @@ def _save_samples(
             with atomic_file(folder / f"{at:06d}.{kind}") as part:
                 picture.save(part, quality=88)  # which PNG ignores
         report("writing pictures", start + len(rows), len(missing))
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a picture exists and can be read to its end."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damage
+        return False
+    return True
 
 
 def _save_site(recording: Recording, site: PlannedSite, folder: Path, out: Path) -> None:
@@ -223,7 +238,25 @@ def _save_site(recording: Recording, site: PlannedSite, folder: Path, out: Path)
     for name, part in {**figures, **maps}.items():
         np.save(folder / f"{name}.npy", part)
     # Last, since a resumed build skips a site that has it.
-    (folder / "summed").touch()
+    _mark(folder, SUMMED, [*figures, *maps])
+
+
+def _mark(folder: Path, marker: str, names: Sequence[str]) -> None:
+    """Write the digests of figures, with which they count as complete."""
+    digests = {name: file_digest(folder / f"{name}.npy") for name in names}
+    with atomic_file(folder / marker) as part:
+        part.write_text(json.dumps(digests) + "\n", "utf-8")
+
+
+def _is_whole(folder: Path, marker: str) -> bool:
+    """Whether the figures that a marker lists are as they were written."""
+    digests = figure_digests(folder, marker)
+    try:
+        return bool(digests) and all(
+            file_digest(folder / f"{name}.npy") == expected for name, expected in digests.items()
+        )
+    except OSError:
+        return False
 
 
 def _read(
@@ -246,10 +279,13 @@ def _read(
         # Steps first; positions stay until the maps have been taken.
         activations = part.mean(1) if part.ndim > 2 else part
         rows = np.arange(start, start + len(activations))
+        # Positions beyond the end of a prompt are NaN: a text's, which are no places in a picture.
+        if maps is not None and np.isnan(activations).any():
+            maps = None
         if maps is not None:
             visible = rows[prompts[rows] >= 0]
             maps.add(activations[visible - start].transpose(0, 2, 1), visible, prompts[visible])
-        values[rows] = activations.mean(1) if activations.ndim > 2 else activations
+        values[rows] = np.nanmean(activations, 1) if activations.ndim > 2 else activations
         start += len(activations)
     return values, {} if maps is None else maps.figures()
 
@@ -279,6 +315,7 @@ def _save_neighbours(out: Path, plan: Plan, report: Progress) -> None:
             ]
             np.save(folder / "near.npy", offset + np.concatenate([near for near, _ in pairs]))
             np.save(folder / "near-r.npy", np.concatenate([r for _, r in pairs]))
+            _mark(folder, RELATED, ["near", "near-r"])
             start, completed = start + units, completed + units
             report("finding related units", completed, total)
 

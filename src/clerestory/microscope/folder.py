@@ -11,6 +11,7 @@ themes.sqlite            themes and blind tests
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -39,12 +40,16 @@ __all__ = [
     "PlannedSite",
     "SiteUnits",
     "Unit",
+    "figure_digests",
+    "file_digest",
     "is_number",
 ]
 
 FORMAT = 1
 # `done` is written last, so that an interrupted build is not taken for a finished one.
 PLAN, DONE = "microscope.json", "done"
+SUMMED, RELATED = "summed", "related"
+"""Files with the digests of a site's figures, and of its neighbours, each written last."""
 SAMPLE_FIGURES = ("most", "spread", "least", "where-samples")
 """Figures that hold numbers of samples."""
 SLUG = re.compile(r"[A-Za-z0-9_.-]+")
@@ -155,6 +160,10 @@ def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
     name = Path(path).relative_to(root).as_posix()
     # Mapped: a page reads one row of files that may have gigabytes.
     array = open_memmap(path_inside(root, name, RecordingError), RecordingError)
+    folder, figure = Path(path).parent, Path(path).stem
+    expected = {**figure_digests(folder, SUMMED), **figure_digests(folder, RELATED)}.get(figure)
+    if expected is not None and file_digest(Path(path)) != expected:
+        raise RecordingError(f"{path} was altered: build the microscope again.")
     if array.ndim < 1 or len(array) != units or array.dtype.kind not in "biuf":
         raise RecordingError(
             f"{path} is {array.dtype} {list(array.shape)}; expected numbers of {units} units: "
@@ -163,6 +172,36 @@ def _array(path: str, units: int, samples: int | None) -> NDArray[Any]:
     if samples and array.size and not -1 <= array.min() <= array.max() < samples:
         raise RecordingError(f"{path} has numbers of missing samples: build the microscope again.")
     return array
+
+
+def figure_digests(folder: Path, marker: str) -> dict[str, str]:
+    """The digests of a site's figures.
+
+    Args:
+        folder: The site's folder.
+        marker: `SUMMED` or `RELATED`.
+
+    Returns:
+        Digests by figure; empty if there is no such marker, or it cannot be read.
+    """
+    try:
+        path = path_inside(folder, marker, RecordingError)
+        return validate(dict[str, str], read_json(path, RecordingError), path, RecordingError)
+    except RecordingError:
+        return {}
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a file of any size: BLAKE2b, 16 bytes in hexadecimal.
+
+    Args:
+        path: The file.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -230,8 +230,9 @@ class Recording:
     ) -> Iterator[NDArray[np.float32]]:
         """One pass over the activations of a site in random order.
 
-        Every step and position is a row. Rows are shuffled within `spread` chunks at a time, taken
-        in random order, so memory does not grow with the recording.
+        Every step and position is a row, except positions beyond the end of a prompt. Rows are
+        shuffled within `spread` chunks at a time, taken in random order, so memory does not grow
+        with the recording.
 
         Args:
             site: An address, or a pattern that matches one site.
@@ -258,7 +259,9 @@ class Recording:
             parts = [remainder]
             for chunk in order[start : start + spread]:
                 values = self._chunk(address, int(chunk))
-                parts.append(values.reshape(-1, values.shape[-1]))
+                rows = values.reshape(-1, values.shape[-1])
+                # Positions beyond the end of a prompt are NaN; bad samples are not in the arrays.
+                parts.append(rows[~np.isnan(rows[:, 0])])
             pool = np.concatenate(parts)
             rng.shuffle(pool)
             whole = len(pool) // size * size
