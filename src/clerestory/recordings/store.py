@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = ["PICTURES", "Layout", "Marker", "Store"]
 
 MANIFEST, TABLE, DONE = "manifest.json", "samples.parquet", "done"
+MARKER_BYTES = 512
+"""Limit of a marker's bytes for each sample and each array."""
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
 
 
@@ -463,7 +465,9 @@ class Store:
             return None
         name, rows = _marker_name(chunk), self.plan.rows(chunk)
         try:
-            content = parse_json(self.folder.read(name) or b"", name, RecordingError)
+            # Bounded by what it can hold: it is read often, and a large one would take seconds.
+            limit = MARKER_BYTES * (len(rows) + 2 * len(self.layouts) + 8)
+            content = parse_json(self.folder.read(name, limit) or b"", name, RecordingError)
             saved = validate(_SavedMarker, content, name, RecordingError)
             for file in saved.files:
                 check_relative_path(file, name, RecordingError)

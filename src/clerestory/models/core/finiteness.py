@@ -6,8 +6,8 @@ A picture of NaN would be black, and a classifier would give it a class like any
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from clerestory.errors import EditError, ModelError
 from clerestory.models.core.activations import Batch
+from clerestory.models.core.hooks import watch_outputs
 from clerestory.models.core.types import Edit, Sample
 from clerestory.types import Bools, Floats, Pictures
 
@@ -35,24 +36,16 @@ class StageCheck:
         self._rows: Counter[str] = Counter()
         self._finite: list[tuple[str, Tensor, list[int]]] = []
 
-    @contextmanager
-    def watch(self, stage_modules: Mapping[str, nn.Module]) -> Iterator[None]:
-        """Check what these modules return, after any edits, for as long as this is open.
+    def watch(self, stage_modules: Mapping[str, nn.Module]) -> AbstractContextManager[None]:
+        """Check what these modules return, for as long as the context is open.
 
         Args:
             stage_modules: The modules by stage.
 
-        Yields:
-            Nothing; the hooks are removed at the end.
+        Returns:
+            The context.
         """
-        with ExitStack() as hooks:
-            for stage, module in stage_modules.items():
-                # Not prepended: edits come first.
-                handle = module.register_forward_hook(
-                    lambda module, args, output, stage=stage: self._note(stage, output)
-                )
-                hooks.callback(handle.remove)
-            yield
+        return watch_outputs(stage_modules, self._note)
 
     def reasons(self) -> dict[int, str]:
         """The samples that are not finite, each with the first stage at which that showed."""

@@ -34,7 +34,7 @@ from clerestory.models.core.rows import (
 )
 from clerestory.models.core.types import Branch, Edit, Step
 
-__all__ = ["Attachment", "Tap", "attach", "halt_before"]
+__all__ = ["Attachment", "Tap", "attach", "halt_before", "watch_outputs"]
 
 
 @dataclass(frozen=True)
@@ -354,6 +354,30 @@ def _claim(modules: Iterable[nn.Module]) -> Iterator[None]:
         yield
     finally:
         _CLAIMED.difference_update(claimed)
+
+
+@contextmanager
+def watch_outputs(
+    modules: Mapping[str, nn.Module], note: Callable[[str, Any], None]
+) -> Iterator[None]:
+    """Call a function with what modules return, after any edits, for as long as this is open.
+
+    Args:
+        modules: Modules by name.
+        note: Called with the name and the output, which it must not change.
+
+    Yields:
+        Nothing; the hooks are removed at the end.
+    """
+
+    def hook_of(name: str) -> Callable[..., None]:
+        return lambda module, args, output: note(name, output)
+
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            # Not prepended: edits come first.
+            hooks.callback(module.register_forward_hook(hook_of(name)).remove)
+        yield
 
 
 # An exception is the only way out of a pipeline's loop from within a module.
