@@ -11,7 +11,7 @@ import pytest
 from helpers.recordings import factorial, noise, recording_of
 
 from clerestory.contrasts import Findings, find
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, OptionError
 
 SITES = {"text.blocks.0/mlp": (1, 12), "denoiser.mid.res.0/out": (3, 8), "prior/embedding": (1, 16)}
 OPTIONS: dict[str, Any] = {
@@ -154,7 +154,7 @@ def test_only_neurons_or_only_directions_if_asked(recording: Any) -> None:
         findings = find(recording, **OPTIONS, kind=kind)
         assert {f.kind for f in findings.findings} == set(findings.table()["kind"]) == {kind}
         assert findings.tested == len(findings.findings)
-    with pytest.raises(EvidenceError, match="neuron, direction or both"):
+    with pytest.raises(OptionError, match="write neuron or direction or both"):
         find(recording, **OPTIONS, kind="unit")
 
 

@@ -30,7 +30,7 @@ def test_build_cites_searches_and_goes_on(recorded, tmp_path, model, monkeypatch
         negative="animal == 'dog'",
         match="letter",
     )
-    model_plan = Recording.open(rec).manifest["plan"]["model"]
+    model_plan = Recording.open(str(rec)).manifest["plan"]["model"]
     origin = Provenance("", model_plan["name"], model_plan["weights"])
     replace(found, provenance=origin).save(tmp_path / "cats")
     found.save(tmp_path / "others")

@@ -343,5 +343,5 @@ def test_what_was_read_is_asked_for_by_address_unit_and_step():
 
 def test_an_edit_at_a_pattern_is_refused():
     model = tiny_model()
-    with pytest.raises(SiteError, match="is a pattern"):
+    with pytest.raises(SiteError, match="is not one address; write 'prior/embedding'"):
         model.run("a cat", 0, edits=[Add("prior/emb*", torch.ones(32))])
