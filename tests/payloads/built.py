@@ -219,10 +219,12 @@ def _split(pieces: tuple[str, ...]) -> Split:
 
 def groups(folder: Path) -> Path:
     """Of a recording: its prompts, the classifier, its classes, columns, warnings."""
+    # A prompt with a NUL is refused before it can be recorded.
+    texts = [text.replace("\0", "") for text in 2 * PAYLOADS]
     prompts = pd.DataFrame(
         [
             (f"{text} {at} a {words} day w{at}", f"{text} {at}")
-            for at, text in enumerate(2 * PAYLOADS)
+            for at, text in enumerate(texts)
             for words in ("glass", "clay")
         ],
         columns=["prompt", "item"],

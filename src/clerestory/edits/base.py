@@ -193,8 +193,11 @@ class SiteEdit:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])[:80]
             raise EditError(f"{cls.__name__}.{place}: {first['msg']}.") from error
+        # Copied: those of a file lie in memory at other alignments, and then a product may differ
+        # from that of the saved edit in its last bit.
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
         # The constructor checks restored values in `__post_init__`.
-        return cls(**(restored | dict(tensors)))
+        return cls(**(restored | copies))
 
     def _set_finite(self, *names: str) -> None:
         """Convert fields to floats; EditError where one is not a finite number."""

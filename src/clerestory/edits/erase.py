@@ -91,10 +91,7 @@ class Erase(SiteEdit):
         # concept-erasure types its bias as optional; it is the mean of the activations.
         bias = values.mean(0) if eraser.bias is None else eraser.bias
         factors = (eraser.proj_left, eraser.proj_right, bias)
-        # Cloned, with the strides of a new tensor: `contiguous` leaves those of a single column as
-        # they are, and a product by other strides, as after loading, differs in its last bit.
-        layout = torch.contiguous_format
-        return cls(site, *(each.float().clone(memory_format=layout) for each in factors), **options)
+        return cls(site, *(factor.float().contiguous() for factor in factors), **options)
 
     @property
     @override
