@@ -30,7 +30,7 @@ STILL = "stained-glass window"
 PHRASES, SPLITS, FEWEST = 12, 20, 12
 """Neutral phrases of an arm; splits of stained glass; neurons that each of them should find."""
 ATTRIBUTED, TARGET = "[alexandra elbakyan] with a [raven]", "lancet:clothes=black"
-BANK_SEEDS, DRAWN_SEEDS, SENTENCES = 16, 4, (12, 24, 48)
+BANK_SEEDS, DRAWN_SEEDS, SENTENCES = 8, 4, (12, 24, 48)
 """Seeds of each sentence that are drawn, those of one attribution, and its sentences."""
 NOUNS = ("a picture", "an image", "a drawing", "a depiction", "an illustration")
 NEUTRAL = (
