@@ -110,7 +110,7 @@ def _(valid, out, patch):
     return ["find", valid.recording, *sides, "--top", 2, "--out", out]
 
 
-@case("verify")
+@case("verify", resumable=True)
 def _(valid, out, patch):
     how = ["--items", 2, "--baselines", 1, "--unit", f"{SITE}[probe]", "--no-maps"]
     return ["verify", valid.findings, "--classifier", LIGHT, "--label", "light", *how, "--out", out]

@@ -91,7 +91,9 @@ def written(place: Path) -> Path:
 def check(case: Case, came: Ended, place: Path) -> None:
     """What is said is true."""
     if case.resumable:
-        assert came.words in (f"the same command resumes {place / 'out'}.", NOTHING)
+        # `verify` resumes from a folder beside its output.
+        folders = (place / "out", place / "out.parts")
+        assert came.words in (NOTHING, *(f"the same command resumes {each}." for each in folders))
         if came.words == NOTHING and case.name != "recording verify":
             assert not any(place.iterdir())
         return

@@ -107,12 +107,12 @@ def verify(
             cache=cache,
             progress=progress,
         )
-    if out is not None:
-        with atomic_folder(out) as folder:
-            result.write(folder)
-            save_maps(result, folder)
-        shutil.rmtree(f"{parts}", ignore_errors=True)
-        console.status(f"The effects are in {out}.")
+        if out is not None:
+            with atomic_folder(out) as folder:
+                result.write(folder)
+                save_maps(result, folder)
+            shutil.rmtree(f"{parts}", ignore_errors=True)
+            console.status(f"The effects are in {out}.")
     console.write_result(result, json=json, text=lambda: _print(result))
 
 
