@@ -10,13 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from clerestory.attribution import Target, attribute, paraphrase, parse_pieces
-from clerestory.attribution.attribute import _splits
-from clerestory.attribution.games import Games, Sample, estimates
+from clerestory.attribution import attribute, paraphrase, parse_pieces
+from clerestory.attribution.games import estimates
 from clerestory.attribution.paraphrases import TEMPLATES
 from clerestory.attribution.shapley import all_coalitions, exact_indices
-from clerestory.errors import EvidenceError
-from clerestory.evaluation.objectives import LabelTerm
 from clerestory.models import Options
 
 RED, BLUE = "python:planted:red=yes", "python:planted:blue=yes"
@@ -166,23 +163,6 @@ def test_every_paraphrase_has_seeds_of_its_own_which_its_coalitions_share() -> N
     assert result.seeds != split_noisy(seeds_per_paraphrase=3, seed=1).seeds
     (kind,) = (warning.kind for warning in split_noisy(seeds=range(3)).warnings)
     assert kind == "shared-seeds"
-
-
-def test_paraphrases_that_are_not_finite_are_left_out_with_a_warning() -> None:
-    prompt = parse_pieces(NOISY)
-    games = Games.plan(prompt, paraphrase(prompt, 20), lambda text: (0,), ("baseline",), 64)
-    targets = [Target(name, LabelTerm("python:planted:red", "yes")) for name in ("a", "b")]
-    measured = {each: np.array([Noisy.rate(each.text)] * 2) for each in games.samples()}
-    for paraphrased in games.paraphrases[:3]:
-        measured[Sample(paraphrased.full_text, (0,))][1] = np.nan
-    (whole, part), (warning,) = _splits(games, measured, targets)
-    assert warning.kind == "bad-samples" and "b is not finite in 3 of 20" in warning.text
-    assert (whole["baseline"].templates, part["baseline"].templates) == (20, 17)
-    assert part["baseline"].shapley[0].value == pytest.approx(0.6)
-    for paraphrased in games.paraphrases[3:9]:
-        measured[Sample(paraphrased.full_text, (0,))][1] = np.inf
-    with pytest.raises(EvidenceError, match="b is not finite in 9 of 20 paraphrases: too few"):
-        _splits(games, measured, targets)
 
 
 def test_few_templates_are_reported() -> None:

@@ -10,11 +10,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from clerestory.arguments import checked
 from clerestory.attribution.drawing import draw_attribution
-from clerestory.attribution.games import MIN_TEMPLATES, Games, Sample
+from clerestory.attribution.games import MIN_TEMPLATES, Games
 from clerestory.attribution.measurement import BATCH, Measurer, unit_sites
 from clerestory.attribution.paraphrases import (
     DEFAULT_COUNT,
@@ -44,7 +42,7 @@ from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import Floats, Pictures, ProgressOption
+from clerestory.types import Pictures, ProgressOption
 
 __all__ = ["attribute"]
 
@@ -77,7 +75,7 @@ def attribute(
     Up to ten pieces every coalition is measured; beyond that coalitions are sampled, twice per
     paraphrase. Each paraphrase has seeds of its own, which its coalitions share and which are
     averaged first. Intervals are over templates, for other templates and seeds; the words between
-    the pieces are taken as given. A paraphrase in which a target is not finite is left out.
+    the pieces are taken as given.
 
     Args:
         model: The model.
@@ -106,8 +104,9 @@ def attribute(
         The split of every target.
 
     Raises:
-        EvidenceError: There are too few paraphrases, they are of another prompt, a target is not
-            finite in most of them, or `out` has another attribution.
+        EvidenceError: There are too few paraphrases, they are of another prompt, or `out` has
+            another attribution.
+        ModelError: A value is not finite.
         PromptError: The prompt has no readable pieces, is too long, or a piece is its own baseline.
         OptionError: There is no such pool.
         SiteError, RegistryError: There is no such unit, classifier or class.
@@ -150,7 +149,11 @@ def attribute(
         # Units are read for the few coalitions that the test needs, not for all 2ⁿ.
         unit_samples = games.single_samples() if sites else ()
         measured = measurer.measure(games.samples(), unit_samples, out, report)
-        splits, warnings = _splits(games, measured.values, measured_targets)
+        splits = [
+            # Rates lie in 0 … 1, so their shares have bounds; activations have none.
+            games.split(measured.values, index, bounded=not target.is_activation)
+            for index, target in enumerate(measured_targets)
+        ]
         test = find_synergy(model, sites, games.activations(measured.units)) if sites else None
         effects: tuple[PatchEffect, ...] = ()
         if path:
@@ -195,7 +198,6 @@ def attribute(
         patching=effects,
         warnings=(
             *_design_warnings(games, shared_seeds),
-            *warnings,
             *_removal_warnings(main_splits),
         ),
         provenance=provenance_of(model, {"pool": pool, "budget": budget} | vars(model.defaults)),
@@ -239,29 +241,6 @@ def _finding_paths(
         folder.name: path_targets(model, Findings.load(folder), folder.name, pool)
         for folder in folders
     }
-
-
-def _splits(
-    games: Games, measured: Mapping[Sample, Floats], targets: Sequence[Target]
-) -> tuple[list[dict[Removal, Split]], list[EvidenceWarning]]:
-    """The split of each target, and warnings of paraphrases in which one is not finite."""
-    finite = games.finite(measured)
-    splits, warnings = [], []
-    for index, target in enumerate(targets):
-        rows = np.flatnonzero(finite[:, index]).tolist()
-        usable = games.select(rows)
-        total = len(games.paraphrases)
-        if len(rows) < total:
-            # A few broken samples should not cost the whole attribution.
-            text = f"{target.name} is not finite in {total - len(rows)} of {total} paraphrases"
-            if len(set(usable.groups.tolist())) < MIN_TEMPLATES:
-                raise EvidenceError(
-                    f"{text}: too few are left for a split. Look for NaN in the model's weights."
-                )
-            warnings.append(EvidenceWarning("bad-samples", f"{text}, which were left out."))
-        # Rates lie in 0 … 1, so their shares have bounds; activations have none.
-        splits.append(usable.split(measured, index, bounded=not target.is_activation))
-    return splits, warnings
 
 
 def _design_warnings(games: Games, shared_seeds: bool) -> Iterator[EvidenceWarning]:

@@ -54,7 +54,6 @@ class Games:
         seeds: By paraphrase, as many of each.
         removal: How pieces are removed, in one or both ways; the first is the main one.
         coalitions: By paraphrase `[coalition, piece]`: all of them, or two samples.
-        numbers: By paraphrase the number that its coalitions are sampled by.
         budget: Coalitions per sample.
     """
 
@@ -63,7 +62,6 @@ class Games:
     seeds: tuple[tuple[int, ...], ...]
     removal: tuple[Removal, ...]
     coalitions: tuple[Bools, ...]
-    numbers: tuple[int, ...]
     budget: int
 
     @classmethod
@@ -117,7 +115,6 @@ class Games:
             seeds=tuple(seeds(each.full_text) for each in usable),
             removal=removal,
             coalitions=tuple(coalitions),
-            numbers=tuple(range(len(usable))),
             budget=budget,
         )
 
@@ -191,42 +188,6 @@ class Games:
             for removal in self.removal
         }
 
-    def finite(self, measured: Mapping[Sample, Floats]) -> Bools:
-        """Which values can be used.
-
-        Args:
-            measured: By sample the values `[target]`.
-
-        Returns:
-            `[paraphrase, target]`: whether all values of the paraphrase are finite.
-        """
-        return np.array(
-            [
-                # By paraphrase: one value that is not finite spoils every index of it.
-                np.isfinite([measured[each] for each in self.select([index]).samples()]).all(0)
-                for index in range(len(self.paraphrases))
-            ]
-        )
-
-    def select(self, paraphrases: Sequence[int]) -> Games:
-        """The games of some of the paraphrases.
-
-        Args:
-            paraphrases: Indices of paraphrases.
-
-        Returns:
-            The games, in the order of `paraphrases`.
-        """
-        rows = list(paraphrases)
-        return replace(
-            self,
-            paraphrases=tuple(self.paraphrases[row] for row in rows),
-            seeds=tuple(self.seeds[row] for row in rows),
-            coalitions=tuple(self.coalitions[row] for row in rows),
-            # The numbers go along: they seed the sampling of the remaining paraphrases.
-            numbers=tuple(self.numbers[row] for row in rows),
-        )
-
     def _samples(self, removal: Removal) -> list[Sample]:
         """The samples of every coalition to measure, and of the single ones, by paraphrase."""
         return [
@@ -270,7 +231,7 @@ class Games:
                 )
 
             games = list(map(game, self.paraphrases, self.seeds))
-            indices = sampled_indices(games, pieces, self.budget, self.numbers)
+            indices = sampled_indices(games, pieces, self.budget, range(len(games)))
         return replace(
             indices,
             # Indices are linear in the values, so means of indices are indices of means.
