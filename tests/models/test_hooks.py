@@ -5,9 +5,15 @@ from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models import wrap
+from clerestory.models.core.attachment import Attachment, Tap
 from clerestory.models.core.family import StageCall
-from clerestory.models.core.hooks import Attachment, Tap, attach
-from clerestory.models.core.rows import flatten_positions, restore_shape
+from clerestory.models.core.hooks import attach
+from clerestory.models.core.rows import (
+    flatten_positions,
+    merge_branches,
+    restore_shape,
+    split_branches,
+)
 
 
 def bare(pipeline, seeds=(0, 1)):
@@ -49,6 +55,15 @@ def test_an_activation_is_turned_to_sample_position_unit_and_back():
         value = torch.randn(shape)
         assert flatten_positions(value).shape[0] == 2 and flatten_positions(value).shape[-1] == 5
         assert torch.equal(restore_shape(flatten_positions(value), shape), value)
+
+
+def test_merged_branches_are_one_row_a_sample_and_split_back():
+    # Rows of two branches of two samples, one position each: 0 and 1, then 2 and 3.
+    value = torch.arange(4.0).reshape(4, 1, 1)
+    merged = merge_branches(value, samples=2)
+    assert merged.squeeze(-1).tolist() == [[0, 2], [1, 3]]
+    assert torch.equal(split_branches(merged, rows=4), value)
+    assert merge_branches(value, samples=3) is value
 
 
 def test_reading_every_site_leaves_the_picture_bit_identical(model):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from clerestory.errors import SiteError
 from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.attachment import Tap
 from clerestory.models.core.family import SiteHook
-from clerestory.models.core.hooks import Tap
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.runs import SiteValues
 from clerestory.models.core.types import Branch, Pool, Step

@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import ModelError, SiteError
-from clerestory.models.core.family import (
-    StageCall,
-    TapCallback,
-    TextEncoder,
-)
-from clerestory.models.core.hooks import Attachment, Tap, attach
+from clerestory.models.core.attachment import Attachment, Tap
+from clerestory.models.core.family import StageCall, TapCallback, TextEncoder
+from clerestory.models.core.hooks import attach
 from clerestory.models.core.pipeline_state import (
     hide_progress_bars,
     hold_pipeline,

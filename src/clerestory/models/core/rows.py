@@ -12,7 +12,17 @@ from torch import Tensor
 from clerestory.errors import SiteError
 from clerestory.models.core.family import SiteHook
 
-__all__ = ["JoinedRows", "Rows", "flatten_positions", "is_list", "join_rows", "restore_shape"]
+__all__ = [
+    "JoinedRows",
+    "Rows",
+    "copy_layout",
+    "flatten_positions",
+    "is_row_list",
+    "join_rows",
+    "merge_branches",
+    "restore_shape",
+    "split_branches",
+]
 
 Rows: TypeAlias = Tensor | list[Tensor] | tuple[Tensor, ...]
 """A batch of activations: one tensor, or a tensor without a batch axis for each row."""
@@ -51,7 +61,54 @@ def restore_shape(value: Tensor, shape: Sequence[int], channels_last: bool | Non
     return value.reshape(shape) if last or len(shape) < 3 else value.transpose(1, 2).reshape(shape)
 
 
-def is_list(value: Any) -> TypeGuard[list[Tensor] | tuple[Tensor, ...]]:
+def copy_layout(value: Tensor) -> Tensor:
+    """Copy a tensor with its dtype and strides, so that the same kernels run on the copy.
+
+    Args:
+        value: Any tensor.
+
+    Returns:
+        The copy.
+    """
+    return torch.empty_like(value, memory_format=torch.preserve_format).copy_(value)
+
+
+def merge_branches(value: Tensor, samples: int) -> Tensor:
+    """Rearrange `[branch × sample, position, unit]` as `[sample, branch × position, unit]`.
+
+    Args:
+        value: The rows of all branches of guidance.
+        samples: The number of samples.
+
+    Returns:
+        One row for each sample; the same tensor where the rows are no multiple of the samples, and
+        so cannot be assigned to them.
+    """
+    if len(value) % samples:
+        return value
+    _, positions, units = value.shape
+    by_sample = value.reshape(-1, samples, positions, units).transpose(0, 1)
+    return by_sample.reshape(samples, -1, units)
+
+
+def split_branches(value: Tensor, rows: int) -> Tensor:
+    """Invert `merge_branches`.
+
+    Args:
+        value: `[sample, branch × position, unit]`.
+        rows: The number of rows before.
+
+    Returns:
+        `[branch × sample, position, unit]`.
+    """
+    samples, _, units = value.shape
+    if rows == samples:
+        return value
+    by_branch = value.reshape(samples, rows // samples, -1, units).transpose(0, 1)
+    return by_branch.reshape(rows, -1, units)
+
+
+def is_row_list(value: Any) -> TypeGuard[list[Tensor] | tuple[Tensor, ...]]:
     """Whether a value is a list of tensors, one for each row.
 
     Args:

@@ -18,13 +18,10 @@ from clerestory.checks import check_choice, check_minimum
 from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import SiteSelection, parse
-from clerestory.models.core.family import (
-    Encoding,
-    TapCallback,
-    TextWindow,
-)
+from clerestory.models.core.attachment import Attachment, Tap
+from clerestory.models.core.family import Encoding, TapCallback, TextWindow
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
-from clerestory.models.core.hooks import Attachment, Tap, attach
+from clerestory.models.core.hooks import attach
 from clerestory.models.core.pipeline_state import (
     check_tiling,
     hide_progress_bars,
@@ -293,7 +290,7 @@ class _Sweep:
             lambda stage, call: self.family.stage_call(stage, call, samples),
             [self._bind_edit(edit, rows, samples) for edit in edits],
             taps,
-            hands_over=not early,
+            expects_handoff=not early,
         )
 
     def _bind_edit(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:

@@ -1,0 +1,313 @@
+"""The edits and taps of one batch, and what they do to a value at its site.
+
+- Edited values are copied into a tensor of the original's dtype and strides. A reshaped copy takes
+  other kernels and moves the picture by 1.6e-5 even where nothing was edited.
+- Batches that guidance has doubled are split here: edits and taps see one row for each sample.
+- `hooks.py` calls an `Attachment` from the modules of its sites, `Family.draw` with values between
+  stages.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from clerestory.errors import EditError, SiteError
+from clerestory.models.core.addresses import parse
+from clerestory.models.core.family import SiteHook, StageCall, TapCallback
+from clerestory.models.core.rows import (
+    Rows,
+    copy_layout,
+    flatten_positions,
+    join_rows,
+    merge_branches,
+    restore_shape,
+    split_branches,
+)
+from clerestory.models.core.types import Branch, Edit, Step
+from clerestory.models.core.visits import Visits
+
+__all__ = ["Attachment", "Tap"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Reads one site.
+
+    Attributes:
+        site: The site's address.
+        callback: Called with activations `[sample, position, unit]` and the step.
+        branch: The branch of guidance that it reads.
+        steps: Indices of the steps that it reads; None for all.
+        copies: Whether the callback gets a copy. One that gets the model's own memory must neither
+            write to it nor keep it.
+    """
+
+    site: str
+    callback: TapCallback
+    branch: Branch = "cond"
+    steps: tuple[int, ...] | None = None
+    copies: bool = True
+
+
+@dataclass
+class _ParsedEdit:
+    """An edit with its address parsed."""
+
+    edit: Edit
+    site: str
+    steps: tuple[int, ...] | None
+    branches: tuple[Branch, ...]
+
+
+_AtSite = TypeVar("_AtSite", _ParsedEdit, Tap)
+
+
+class Attachment:
+    """The edits and taps of one batch: counts calls of stages, edits values, calls taps.
+
+    Args:
+        site_hooks: Where sites are among the torch modules, by address.
+        stage_call: From a stage and the number of its call to the step and the rows of branches.
+        edits: Edits, in the order in which they are applied.
+        taps: Taps, which see values as edited.
+        expects_handoff: Whether values without a module must be handed over to `handoff`.
+
+    Raises:
+        SiteError: An edit or tap is of no known site.
+        EditError: An edit's address has units, or its branch is unknown.
+    """
+
+    def __init__(
+        self,
+        site_hooks: Mapping[str, SiteHook],
+        stage_call: Callable[[str, int], StageCall],
+        edits: Sequence[Edit],
+        taps: Sequence[Tap],
+        *,
+        expects_handoff: bool = False,
+    ) -> None:
+        self._stage_call = stage_call
+        self._expects_handoff = expects_handoff
+        self._edits = tuple(_parse_edit(edit) for edit in edits)
+        self._edits_by_site = _group_by_site(self._edits)
+        self._taps_by_site = _group_by_site(taps)
+        self._call_counts: Counter[str] = Counter()
+        self._current_calls: dict[str, StageCall] = {}
+        sites = [*self._edits_by_site, *self._taps_by_site]
+        for address in sites:
+            if address not in site_hooks:
+                raise SiteError(f"{address!r} is not a site of this model.")
+        self._site_hooks = {address: site_hooks[address] for address in sites}
+        self._visits = Visits(self._site_hooks)
+        self._thread = threading.get_ident()
+
+    @property
+    def site_hooks(self) -> Mapping[str, SiteHook]:
+        """The hooks of the sites that are edited or read, by address."""
+        return self._site_hooks
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the caller is the thread of the run: calls of other threads are not the run's."""
+        return threading.get_ident() == self._thread
+
+    def end_call(self, stage: str) -> None:
+        """Advance to the next call of a stage.
+
+        Args:
+            stage: The stage whose module has returned.
+        """
+        self._visits.end_stage_call(stage, self._call_counts[stage], self._current_call(stage))
+        self._call_counts[stage] += 1
+        self._current_calls.pop(stage, None)
+
+    def set_unreadable(self, address: str, reason: str) -> None:
+        """Note that a site's module was called and cannot be read, an error at the end.
+
+        Args:
+            address: The site.
+            reason: Why, as the end of a sentence about its module.
+        """
+        self._visits.set_unreadable(address, reason)
+
+    def handoff(self, address: str, branches: Mapping[Branch, Tensor]) -> Mapping[Branch, Tensor]:
+        """Edit and tap a value that goes between stages without a module, branch by branch.
+
+        Args:
+            address: The conditioning site.
+            branches: The value of each branch of guidance, a row for each sample.
+
+        Returns:
+            The values as edited; the same mapping where the site is neither edited nor read.
+
+        Raises:
+            EditError: An edit changes the shape.
+        """
+        if address not in self._site_hooks:
+            return branches
+        return {
+            branch: self._edit_and_tap(address, value, StageCall({branch: slice(None)}))
+            for branch, value in branches.items()
+        }
+
+    def visit(self, address: str, value: Rows) -> Rows:
+        """Edit and tap what a module takes or gives.
+
+        Args:
+            address: The site.
+            value: Its value as the module has it, all branches of guidance in one batch; a list of
+                tensors has one for each row.
+
+        Returns:
+            A copy with the edits; the same object where nothing is edited.
+
+        Raises:
+            EditError: An edit changes the shape.
+            SiteError: A list of tensors of several shapes whose rows are several samples.
+        """
+        site_hook = self._site_hooks[address]
+        stage_call = self._current_call(site_hook.site.stage)
+        if isinstance(value, Tensor):
+            return self._edit_and_tap(address, value, stage_call)
+        joined = join_rows(site_hook, value, ragged=stage_call.merged)
+        result = self._edit_and_tap(address, joined.tensor, stage_call, joined.channels_last)
+        return value if result is joined.tensor else type(value)(joined.split(result))
+
+    def finish(self, stage_modules: Mapping[str, nn.Module]) -> None:
+        """Check that every edit was applied and every tap called.
+
+        Args:
+            stage_modules: The modules whose calls were counted, by stage.
+
+        Raises:
+            SiteError: A site was not reached, or the run has no such step or branch there.
+        """
+        self._visits.check_sites(stage_modules, expects_handoff=self._expects_handoff)
+        for edit in self._edits:
+            if self._visits.missing_step_or_branch(edit.site, edit.steps, edit.branches):
+                raise SiteError(
+                    f"The edit at {edit.edit.site!r} was never applied: this run has no such "
+                    f"step, or no branch {' or '.join(edit.branches)}, at that site."
+                )
+        for taps in self._taps_by_site.values():
+            for tap in taps:
+                missing = self._visits.missing_step_or_branch(tap.site, tap.steps, (tap.branch,))
+                if missing:
+                    raise SiteError(f"{tap.site} has no {missing} in a run with these options.")
+
+    def _current_call(self, stage: str) -> StageCall:
+        """The call of a stage that is going on."""
+        # One description for all sites of a call: the scheduler is asked once, and the count moves
+        # on only when the stage returns.
+        if stage not in self._current_calls:
+            self._current_calls[stage] = self._stage_call(stage, self._call_counts[stage])
+        return self._current_calls[stage]
+
+    def _edit_and_tap(
+        self,
+        address: str,
+        value: Tensor,
+        stage_call: StageCall,
+        channels_last: bool | None = None,
+    ) -> Tensor:
+        counts = self._visits.begin(address)
+        site_hook = self._site_hooks[address]
+        channels = slice(site_hook.channels)
+        if channels_last is None:
+            channels_last = site_hook.has_channels_last(value.shape)
+        # The number of samples if branches are merged, else 0.
+        merged_samples = stage_call.rows["cond"].stop if stage_call.merged else 0
+        result = value
+        for edit in self._edits_by_site.get(address, ()):
+            if not _is_due(edit.steps, stage_call):
+                continue
+            for branch in edit.branches:
+                if branch in stage_call.rows:
+                    # Copied at the first edit only: an unedited run hands on the model's own
+                    # tensors.
+                    result = copy_layout(value) if result is value else result
+                    part = _select(result, stage_call.rows[branch], channels, merged_samples)
+                    _edit_in_place(edit.edit, part, merged_samples, channels_last)
+        # After all edits, so that a site is read as edited.
+        for tap in self._taps_by_site.get(address, ()):
+            if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
+                rows = stage_call.rows[tap.branch]
+                part = _select(result, rows, channels, merged_samples)
+                part = flatten_positions(part, channels_last)
+                part = merge_branches(part, merged_samples) if merged_samples else part
+                # The model goes on with its own memory, which a callback may write to or keep.
+                tap.callback(part.clone() if tap.copies else part, _step(stage_call, tap, counts))
+        self._visits.end(address, stage_call)
+        return result
+
+
+def _parse_edit(edit: Edit) -> _ParsedEdit:
+    address = parse(edit.site)
+    if address.units is not None:
+        raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
+    # Edits are any callables with a `site`; `branch` is optional.
+    branch = getattr(edit, "branch", "cond")
+    if branch not in ("cond", "uncond", "both"):
+        raise EditError(f"An edit's branch is {branch!r}; it must be cond, uncond or both.")
+    both: tuple[Branch, ...] = ("cond", "uncond")
+    return _ParsedEdit(
+        edit, address.site, address.steps, tuple(name for name in both if branch in (name, "both"))
+    )
+
+
+def _group_by_site(entries: Sequence[_AtSite]) -> dict[str, list[_AtSite]]:
+    groups: dict[str, list[_AtSite]] = {}
+    for entry in entries:
+        groups.setdefault(entry.site, []).append(entry)
+    return groups
+
+
+def _is_due(steps: tuple[int, ...] | None, stage_call: StageCall) -> bool:
+    return steps is None or stage_call.index in steps
+
+
+def _step(stage_call: StageCall, tap: Tap, counts: Mapping[tuple[int, Branch], int]) -> Step:
+    """The labels of a visit, before it is counted."""
+    return Step(
+        stage_call.index,
+        tap.branch,
+        stage_call.timestep,
+        stage_call.sigma,
+        counts[stage_call.index, tap.branch],
+    )
+
+
+def _select(value: Tensor, rows: slice, channels: slice, merged_samples: int) -> Tensor:
+    """A branch's rows and the channels that are used; all rows where branches are merged."""
+    # Basic slices on purpose: they are views, and an edit of a part writes into the copy.
+    selected = value if merged_samples else value[rows]
+    return selected[:, channels] if value.ndim == 4 and channels.stop else selected
+
+
+def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int, channels_last: bool) -> None:
+    """Let an edit change `part`, a view into the copy."""
+    flat = flatten_positions(part, channels_last)
+    # Edits see one row for each sample, as taps do.
+    before = merge_branches(flat, merged_samples) if merged_samples else flat
+    after = edit(before)
+    if not isinstance(after, Tensor):
+        found = "None" if after is None else f"a value of type {type(after).__name__}"
+        raise EditError(
+            f"The edit at {edit.site!r} returned {found}; an edit must return a tensor of the "
+            "shape that it was given."
+        )
+    if after.shape != before.shape:
+        raise EditError(
+            f"The edit at {edit.site!r} returned shape {list(after.shape)} for an activation "
+            f"of shape {list(before.shape)}; an edit must keep the shape."
+        )
+    after = split_branches(after, len(flat)) if merged_samples else after
+    if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
+        after = after.clone()  # torch refuses to copy a tensor onto another view of itself
+    part.copy_(restore_shape(after, part.shape, channels_last))
