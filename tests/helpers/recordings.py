@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from clerestory.models import Options
 from clerestory.models.core.addresses import SiteSelection
 from clerestory.recordings import Plan, Recording, Store
+from clerestory.recordings.layout import Layout
 from clerestory.recordings.plan import ModelIdentity
-from clerestory.recordings.store import Layout
 
 MODEL = ModelIdentity("noise", "", "", {}, "", "", "")
 

@@ -47,9 +47,9 @@ from clerestory.recognition.observation import Observation
 from clerestory.recognition.store import ObservationStore
 from clerestory.recordings import Plan, Recording, Store, verify
 from clerestory.recordings.folder import Folder
+from clerestory.recordings.layout import Layout
 from clerestory.recordings.plan import ModelIdentity
 from clerestory.recordings.prompts import prompt_table
-from clerestory.recordings.store import Layout
 from clerestory.reporting.results import Provenance
 from clerestory.steering import SteeredModel
 from clerestory.studies import Study, write_report

@@ -34,7 +34,7 @@ def contents(where: Path | str) -> dict[str, Any]:
     return {
         "plan": store.manifest["plan"],
         "table": store.table.to_csv(),
-        "markers": [store.marker(chunk) for chunk in store.completed_chunks()],
+        "markers": store.markers.read_all(),
         **arrays,
     }
 

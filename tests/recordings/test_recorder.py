@@ -477,7 +477,7 @@ def test_a_plan_that_somebody_else_begins_meanwhile_is_not_begun_again(tmp_path,
 
     monkeypatch.setattr(room, "survey", slow)
     start_recording(store, tiny_model(), whole.store.plan)
-    assert store.missing_chunks() == list(range(1, whole.store.plan.chunks))
+    assert store.markers.incomplete_chunks() == list(range(1, whole.store.plan.chunks))
 
 
 def item_table():

@@ -93,7 +93,7 @@ def verify(
     if damage:
         raise typer.Exit(1)
     console.status(
-        f"{where} is whole: {len(store.completed_chunks())} of {store.plan.chunks} chunks are done."
+        f"{where} is whole: {len(store.markers.read_all())} of {store.plan.chunks} chunks are done."
     )
 
 

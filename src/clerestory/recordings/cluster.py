@@ -49,7 +49,7 @@ class _Worker:
         from clerestory.recordings.writer import fill_chunk
 
         # A task that Ray repeats may have been finished by the actor that was lost.
-        if not self.store.is_complete(chunk):
+        if not self.store.markers.is_complete(chunk):
             fill_chunk(self.store, self.model, chunk)
         return len(self.store.plan.rows(chunk))
 
@@ -81,7 +81,7 @@ def fill_with_ray(
     """
     if workers < 1:
         raise RecordingError(f"workers is {workers}; it must be 1 or more.")
-    missing = store.missing_chunks()
+    missing = store.markers.incomplete_chunks()
     store.restore_complete(missing)
     if not missing:
         return

@@ -14,7 +14,9 @@ from clerestory.arguments import checked
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
 from clerestory.models.core.addresses import parse, select
-from clerestory.recordings.store import PICTURES, Marker, Store
+from clerestory.recordings.layout import PICTURES
+from clerestory.recordings.markers import Marker
+from clerestory.recordings.store import Store
 from clerestory.recordings.tree import COMPLETE, VALUE
 
 if TYPE_CHECKING:
@@ -80,8 +82,7 @@ class Recording:
     @cached_property
     def markers(self) -> list[Marker]:
         """Markers of the complete chunks, as of the first access."""
-        markers = [self.store.marker(chunk) for chunk in self.store.marked_chunks()]
-        return [marker for marker in markers if marker is not None]
+        return self.store.markers.read_all()
 
     @cached_property
     def samples(self) -> pd.DataFrame:

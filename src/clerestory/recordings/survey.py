@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from clerestory.models import Model, Run
 from clerestory.models.core import runner as running
 from clerestory.models.core.runs import SiteValues, step_coordinates
-from clerestory.recordings.layout import Labels
+from clerestory.recordings.layout import PICTURES, Labels, Layout
 from clerestory.recordings.plan import Plan
-from clerestory.recordings.store import PICTURES, Layout
 
 __all__ = ["Survey", "survey"]
 

@@ -228,7 +228,7 @@ class CheckedStore(WrapperStore[Any]):
         layouts: Layouts by site, from the manifest.
         file: Returns digest and size by key; None for a file that neither the manifest nor a marker
             lists.
-        is_picture: Whether the marker of a key's chunk has a picture of these bytes.
+        has_picture: Whether the marker of a key's chunk has a picture of these bytes.
     """
 
     def __init__(
@@ -238,17 +238,19 @@ class CheckedStore(WrapperStore[Any]):
         plan: Plan,
         layouts: Mapping[str, Layout],
         file: Callable[[str], File | None],
-        is_picture: Callable[[str, bytes], bool],
+        has_picture: Callable[[str, bytes], bool],
     ) -> None:
         super().__init__(store)
         self.folder, self.plan, self.layouts, self.file = folder, plan, layouts, file
-        self.is_picture = is_picture
+        self.has_picture = has_picture
         picture = layouts.get(PICTURES)
         # Each is followed by its checksum. Sites are read by whole files.
         self._picture_bytes = CHECKSUM + (0 if picture is None else picture.bytes)
 
     def _with_store(self, store: ZarrStore) -> CheckedStore:
-        return CheckedStore(store, self.folder, self.plan, self.layouts, self.file, self.is_picture)
+        return CheckedStore(
+            store, self.folder, self.plan, self.layouts, self.file, self.has_picture
+        )
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Buffer | None:
         """Read a file.
@@ -286,7 +288,7 @@ class CheckedStore(WrapperStore[Any]):
             # have them too. The shard's index (a suffix) is the same in all whole chunks.
             for start in range(0, len(raw), self._picture_bytes):
                 picture = raw[start : start + self._picture_bytes - CHECKSUM]
-                if not self.is_picture(key, picture):
+                if not self.has_picture(key, picture):
                     raise self._error(key, "was altered")
         return content
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from clerestory.errors import RecordingError
 from clerestory.io.digests import digest
-from clerestory.io.reading import MAX_TABLE_BYTES
-from clerestory.recordings.store import Marker, Store
+from clerestory.recordings.manifest import find_defect
+from clerestory.recordings.markers import Marker
+from clerestory.recordings.store import Store
 from clerestory.types import Progress
 
 __all__ = ["Damage", "unmark_damaged", "verify"]
@@ -49,11 +50,11 @@ def verify(store: Store, progress: Progress | None = None) -> list[Damage]:
         RecordingError: The plan, its table or the metadata are damaged; a resumed recording writes
             the latter two again.
     """
-    plan, chunks = store.plan, store.marked_chunks()
+    plan, chunks = store.plan, store.markers.chunks()
     _check_files(store)
     damage: list[Damage] = []
     for index, chunk in enumerate(chunks):
-        marker = store.marker(chunk) if chunk < plan.chunks else None
+        marker = store.markers.read(chunk) if chunk < plan.chunks else None
         if marker is None:
             damage.append(Damage(ALL, chunk, _rows(store, chunk), "marker altered"))
         else:
@@ -125,12 +126,12 @@ def _site(name: str) -> str:
 
 def _check_files(store: Store) -> None:
     """RecordingError if the table, metadata or coordinates differ from what was written."""
-    for name, (expected, size) in store.manifest["files"].items():
-        raw = store.folder.read(name, min(int(size), MAX_TABLE_BYTES))
-        if raw is None or digest(raw) != expected:
+    for name, file in store.manifest["files"].items():
+        defect = find_defect(store.folder, name, file)
+        if defect is not None:
             raise RecordingError(
-                f"{store.folder}/{name} {'is missing' if raw is None else 'was altered'}: it "
-                "belongs to no chunk; the command that recorded it writes it again."
+                f"{store.folder}/{name} {defect}: it belongs to no chunk; the command that "
+                "recorded it writes it again."
             )
     # Opening every array checks the metadata against the layouts.
     _ = [store.values(name) for name in store.layouts]

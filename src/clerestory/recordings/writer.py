@@ -22,9 +22,10 @@ from clerestory.models.core import runner as running
 from clerestory.models.core.finiteness import is_finite
 from clerestory.models.core.types import OPTION_NAMES, Branch, Pool
 from clerestory.models.core.weight_digests import encoder_digests
+from clerestory.recordings.layout import PICTURES, Layout
 from clerestory.recordings.plan import Plan, check_same, make_plan
 from clerestory.recordings.recording import Recording
-from clerestory.recordings.store import PICTURES, Layout, Store
+from clerestory.recordings.store import Store
 from clerestory.recordings.survey import Survey, survey
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
@@ -189,7 +190,7 @@ def fill(
     Raises:
         OutputError: The disk is full.
     """
-    plan, missing = store.plan, store.missing_chunks()
+    plan, missing = store.plan, store.markers.incomplete_chunks()
     store.restore_complete(missing)
     missing = sorted({*missing, *again})
     completed = len(plan) - sum(len(plan.rows(chunk)) for chunk in missing)
@@ -314,7 +315,7 @@ def _check_space(store: Store, plan: Plan) -> Iterator[None]:
             raise
         stored = 0
         if store.exists:
-            stored = sum(len(plan.rows(chunk)) for chunk in store.completed_chunks())
+            stored = sum(len(plan.rows(marker.chunk)) for marker in store.markers.read_all())
         raise OutputError(
             f"The disk of {store.folder} is full: {stored:,} of {len(plan):,} samples are stored. "
             "Free some space and give the same command again, which resumes there."
