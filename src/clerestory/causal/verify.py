@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import fields as dataclass_fields
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -162,41 +161,34 @@ def verify(
                 "others": list(trials.others),
             },
         )
-        kept = Parts.open(parts, _plan(findings, target, provenance))
-        causes = kept.get("causes", _Causes, lambda: _causes(findings, trials, selected, criteria))
+        measured = Parts.open(parts, _plan(findings, target, provenance))
+        result = measured.get(
+            "causes",
+            VerificationResult,
+            lambda: _measure_units(findings, trials, selected, criteria, provenance),
+        )
         # Maps draw hundreds of ranges: one seed of each item.
-        fields = trace_maps(trials.with_seeds(1), kept) if maps else {}
-    fields["warnings"] = (
+        map_fields = trace_maps(trials.with_seeds(1), measured) if maps else {}
+    warnings = (
         *findings.warnings,
         *control_warnings(
-            [effect.side_effects for effect in causes.effects], shared_seeds=explicit is not None
+            [effect.side_effects for effect in result.effects], shared_seeds=explicit is not None
         ),
         *baseline_warnings(criteria.baselines, len(selected)),
-        *fields.get("warnings", ()),
+        *map_fields.pop("warnings", ()),
     )
-    return VerificationResult(
-        **{field.name: getattr(causes, field.name) for field in dataclass_fields(causes)},
-        **fields,
-        provenance=provenance,
-    )
+    # With this call's provenance: a part that was read has lists for the tuples of its options.
+    return replace(result, **map_fields, warnings=warnings, provenance=provenance)
 
 
-@dataclass(frozen=True)
-class _Causes:
-    """What is measured before the maps, as fields of the result."""
-
-    classifier: str
-    label: str
-    items: int
-    negative_rate: float
-    prompting: Effect
-    prompting_preservation: Mapping[str, float]
-    effects: tuple[UnitEffect, ...]
-
-
-def _causes(
-    findings: Findings, trials: Trials, selected: Sequence[Finding], criteria: _Criteria
-) -> _Causes:
+def _measure_units(
+    findings: Findings,
+    trials: Trials,
+    selected: Sequence[Finding],
+    criteria: _Criteria,
+    provenance: Provenance,
+) -> VerificationResult:
+    """The result before the maps and warnings."""
     unedited, prompted = trials.draw_arms()
     # After the prompts: the first drawing shows quickest that a model does not work.
     readings = read_selection(
@@ -204,7 +196,8 @@ def _causes(
     )
     shifts = [_shift(findings, finding, readings) for finding in selected]
     effects = _unit_effects(trials, selected, shifts, readings, unedited, prompted, criteria)
-    return _Causes(**prompting_fields(trials, unedited, prompted), effects=effects)
+    fields = prompting_fields(trials, unedited, prompted)
+    return VerificationResult(**fields, effects=effects, provenance=provenance)
 
 
 def _plan(findings: Findings, target: LoadedTarget, provenance: Provenance) -> dict[str, Any]:
