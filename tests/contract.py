@@ -1,8 +1,7 @@
-"""What the tests of families share: edits, the bare pipeline, hooks and calls counted."""
+"""What the tests of families share: edits, hooks and calls counted."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from clerestory.edits import Add
@@ -43,28 +42,6 @@ def far(model, site, length=30.0):
     """An edit with a large vector."""
     units = model.sites[site].shape[1]
     return Add(site, length * torch.randn(units, generator=torch.Generator().manual_seed(3)))
-
-
-def bare(model, prompts, seed, **options):
-    """What the untouched pipeline draws, called as its own documentation has it."""
-    pipeline, told = model.pipeline, model.defaults.replace(**options)
-    given = {"height": told.height, "width": told.width, "num_inference_steps": told.steps}
-    given |= {"guidance_scale": told.guidance}
-    kind = type(pipeline).__name__
-    if kind.startswith("Kandinsky"):
-        given |= {"prior_num_inference_steps": told.prior_steps, "callback_steps": None}
-        given |= {"prior_guidance_scale": told.prior_guidance}
-    if kind.startswith("PixArt"):
-        given |= {"use_resolution_binning": False, "clean_caption": False}
-    if kind.startswith("Flux"):
-        given |= {"true_cfg_scale": told.true_guidance} if told.negative else {}
-        given |= {"max_sequence_length": 512}
-    if told.negative:
-        given |= {"negative_prompt": [told.negative] * len(prompts)}
-    generators = [torch.Generator().manual_seed(seed) for _ in prompts]
-    with torch.no_grad():
-        drawn = pipeline(prompts, generator=generators, output_type="np", **given).images
-    return (drawn * 255).round().astype(np.uint8)
 
 
 def hooks_on(pipeline):

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from contract import PROMPTS, Boom, Ramp, Same, bare, calls, far, hooks_on
+from contract import PROMPTS, Boom, Ramp, Same, calls, far, hooks_on
 from families import (
     FAMILIES,
     built,
@@ -16,15 +16,12 @@ from families import (
     stable_diffusion_3,
     stable_diffusion_xl,
 )
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare
 
 from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
 
-pytestmark = [
-    # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
-]
+pytestmark = DIFFUSERS_WARNINGS
 GUIDED = [name for name in FAMILIES if name != "flux"]
 
 

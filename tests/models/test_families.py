@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from contract import PROMPTS, Boom, Same, bare, calls, hooks_on
+from contract import PROMPTS, Boom, Same, calls, hooks_on
 from families import (
     FAMILIES,
     SIDE,
@@ -17,16 +17,13 @@ from families import (
     stable_diffusion_3,
     stable_diffusion_xl,
 )
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, to_bytes
 
 from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
 from clerestory.models import Options, load
 
-pytestmark = [
-    # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
-]
+pytestmark = DIFFUSERS_WARNINGS
 
 
 def test_flux_runs_its_branches_in_calls_of_their_own():
@@ -98,7 +95,7 @@ def _bare_other(model, prompts, seed):
                 generator=[torch.Generator().manual_seed(seed) for _ in prompts],
                 output_type="np",
             ).images
-        return (drawn * 255).round().astype(np.uint8)
+        return to_bytes(drawn)
     return bare(model, prompts, seed)
 
 
@@ -201,7 +198,7 @@ def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
     assert model.family.stages[0] == "text" and model.family.stages[-1] != "text"
     before = hooks_on(pipeline)
     run = model.run(["a cat", "a dog"], 3, read="*")
-    assert np.array_equal(run.pictures[:1], (expected * 255).round().astype(np.uint8))
+    assert np.array_equal(run.pictures[:1], to_bytes(expected))
     same = model.run("a cat", 3, edits=[Same(site) for site in model.sites])
     assert np.array_equal(same.pictures[0], run.pictures[0])
     assert run.read("denoiser/latent").sizes["step"] == 3

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from contract import bare
 from families import (
     FAMILIES,
     built,
@@ -12,6 +11,7 @@ from families import (
     stable_diffusion,
     stable_diffusion_xl,
 )
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, collect_outputs, to_bytes
 from odd import CHANNELS, SIDE, odd_pipeline
 from tiny import tiny_tokenizer
 
@@ -20,11 +20,7 @@ from clerestory.errors import OptionError, SiteError
 from clerestory.maximization.space import prompt_space
 from clerestory.models import wrap
 
-pytestmark = [
-    # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
-]
+pytestmark = DIFFUSERS_WARNINGS
 
 
 def positions(model, prompt, word, window="text"):
@@ -167,17 +163,15 @@ def test_a_search_over_raw_tokens_of_a_second_encoder_scores_what_it_reads():
 
 def test_calls_of_a_module_within_a_step_are_labelled():
     pipeline = odd_pipeline()
-    model, site, seen = wrap(pipeline), "denoiser.twice/out", []
-    handle = pipeline.transformer.twice.register_forward_hook(
-        lambda module, args, out: seen.append(out.flatten(1, 2).mean(1)[0])
-    )
-    pipeline("cat", generator=torch.Generator().manual_seed(3))
-    handle.remove()
+    model, site = wrap(pipeline), "denoiser.twice/out"
+    with collect_outputs(pipeline.transformer.twice) as seen:
+        pipeline("cat", generator=torch.Generator().manual_seed(3))
     run = model.run("cat", 3, steps=3, read=site)
     read = run.read(site)
     assert read.step.values.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert read.call.values.tolist() == [0, 1, 2, 3] * 3
-    assert np.allclose(read[0], torch.stack(seen).detach(), atol=1e-6)
+    means = torch.stack([output.flatten(1, 2).mean(1)[0] for output in seen])
+    assert np.allclose(read[0], means.detach(), atol=1e-6)
     step = run.read(f"{site}@1")
     assert step.call.values.tolist() == [0, 1, 2, 3] and np.array_equal(step[0], read[0, 4:8])
     assert (
@@ -208,12 +202,10 @@ def test_a_recording_keeps_the_calls_of_a_step(tmp_path):
 def test_maps_with_the_channels_last_are_read_as_such():
     pipeline = odd_pipeline()
     model, seen = wrap(pipeline), {}
-    network = pipeline.transformer
     for name in ("last", "inside", "line"):
-        getattr(network, name).register_forward_hook(
-            lambda module, args, out, name=name: seen.setdefault(name, out.detach())
-        )
-    pipeline("cat", generator=torch.Generator().manual_seed(3))
+        with collect_outputs(getattr(pipeline.transformer, name)) as outputs:
+            pipeline("cat", generator=torch.Generator().manual_seed(3))
+        seen[name] = outputs[0].detach()
     sites = {name: f"denoiser.{name}/out" for name in seen}
     run = model.run("cat", 3, steps=3, read=list(sites.values()), pool="none")
     for name, site in sites.items():
@@ -238,7 +230,7 @@ def test_maps_with_the_channels_last_are_edited_as_such(name):
     expected = pipeline("cat", generator=torch.Generator().manual_seed(3))[0]
     handle.remove()
     run = model.run("cat", 3, steps=3, edits=[Add(site, vector.numpy())])
-    assert np.array_equal(run.pictures, (expected * 255).round().astype(np.uint8))
+    assert np.array_equal(run.pictures, to_bytes(expected))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

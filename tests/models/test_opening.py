@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 import torch
 from families import FAMILIES, built, small_model, stable_diffusion
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS
 
 from clerestory.errors import ModelError, OptionError
 from clerestory.models import load, wrap
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
-]
+pytestmark = DIFFUSERS_WARNINGS
 SMALL = {"height": 16, "width": 16, "steps": 2, "prior_steps": 2}
 
 

@@ -7,29 +7,17 @@ import threading
 import numpy as np
 import pytest
 import torch
-from contract import Same, bare
+from contract import Same
 from families import FAMILIES, built, family_model, small_model, stable_diffusion
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, collect_outputs, to_bytes
 from odd import CHANNELS, odd_pipeline
 
 from clerestory.edits import Ablate, Add, Clamp, Erase, Patch, Reflect, Scale
 from clerestory.errors import ClerestoryError, ModelError, SiteError
 from clerestory.models import wrap
 
-pytestmark = [
-    # diffusers 0.42 with NumPy 2, in DPMSolver.set_timesteps
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
-]
+pytestmark = DIFFUSERS_WARNINGS
 MIDDLE = "denoiser.mid.res.0/out"
-
-
-def hooked(pipeline, module, draw, **kind):
-    """What plain torch hooks see of a module while the pipeline draws, call by call."""
-    seen = []
-    handle = module.register_forward_hook(lambda m, args, out: seen.append(out))
-    draw()
-    handle.remove()
-    return seen
 
 
 def ramp(model, site, size=1e4):
@@ -82,7 +70,8 @@ def test_a_part_that_replaces_another_is_the_one_that_is_read_and_edited():
     model.revision = "of the first weights"
     model.pipeline.unet = built(stable_diffusion, seed=1).unet
     unet = model.pipeline.unet
-    seen = hooked(model.pipeline, unet.mid_block.resnets[0], lambda: bare(model, ["a cat"], 0))
+    with collect_outputs(unet.mid_block.resnets[0]) as seen:
+        bare(model, ["a cat"], 0)
     run = model.run("a cat", 0, read=MIDDLE)
     expected = torch.stack([out[1].mean((1, 2)) for out in seen])
     assert np.allclose(run.read(MIDDLE)[0], expected, atol=1e-5)
@@ -98,7 +87,9 @@ def test_a_layer_that_replaces_another_is_the_one_that_is_read():
     attention = model.sites[site].module
     parent = model.pipeline.unet.down_blocks[1].attentions[0].transformer_blocks[0].attn1
     parent.to_q = torch.nn.Linear(attention.in_features, attention.out_features, bias=False)
-    (first, *_) = hooked(model.pipeline, parent.to_q, lambda: bare(model, ["a cat"], 0))
+    with collect_outputs(parent.to_q) as seen:
+        bare(model, ["a cat"], 0)
+    first = seen[0]
     run = model.run("a cat", 0, read=f"{site}@0")
     assert np.allclose(run.read(site)[0, 0], first[1].mean(0), atol=1e-5)
 
@@ -152,15 +143,11 @@ def test_a_step_that_the_run_does_not_have_is_an_error_for_edits_reads_and_taps(
 def test_lists_of_tensors_are_read_as_plain_hooks_see_them():
     pipeline = odd_pipeline()
     model = wrap(pipeline)
-    expected = pipeline("cat", generator=torch.Generator().manual_seed(3))[0]
-
-    def draw():
-        return pipeline("cat", generator=torch.Generator().manual_seed(3))
-
-    seen = hooked(pipeline, pipeline.transformer, draw)
+    with collect_outputs(pipeline.transformer) as seen:
+        expected = pipeline("cat", generator=torch.Generator().manual_seed(3))[0]
     sites = ["denoiser/latent", "denoiser/condition", "denoiser/prediction"]
     run = model.run("cat", 3, read=sites, pool="none", steps=3)
-    assert np.array_equal(run.pictures, (expected * 255).round().astype(np.uint8))
+    assert np.array_equal(run.pictures, to_bytes(expected))
     rows = np.stack(
         [torch.stack(rows).flatten(2).transpose(1, 2).flatten(0, 1) for (rows,) in seen]
     )
@@ -232,7 +219,8 @@ def test_a_lora_that_is_loaded_after_the_model_is_read_and_edited():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model.pipeline.unet.add_adapter(config)
-    seen = hooked(model.pipeline, attention.to_q, lambda: bare(model, ["a cat"], 0))
+    with collect_outputs(attention.to_q) as seen:
+        bare(model, ["a cat"], 0)
     run = model.run("a cat", 0, read=site)
     expected = torch.stack([out[1].mean(0) for out in seen])
     assert np.allclose(run.read(site)[0], expected, atol=1e-5)

@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from families import FAMILIES, family_model
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS
 from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import SiteError
 from clerestory.models import load
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
-]
+pytestmark = DIFFUSERS_WARNINGS
 SITES = ["text.blocks.0/mlp", "text.blocks.0/resid", "prior/embedding", "denoiser/latent"]
 SMALL = {"height": 16, "width": 16, "steps": 2, "prior_steps": 2}
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from families import built, small_model, stable_diffusion, stable_diffusion_3
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare
 from odd import odd_pipeline
 from tiny import tiny_pipeline
 
@@ -19,9 +20,8 @@ from clerestory.errors import ModelError
 from clerestory.models import wrap
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    *DIFFUSERS_WARNINGS,
     pytest.mark.filterwarnings("ignore:__array_wrap__ must accept context:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
     # Stable Diffusion 3 does not scale its latents.
     pytest.mark.filterwarnings("ignore:The `scale_model_input`:UserWarning"),
 ]
@@ -109,11 +109,11 @@ def schedulers():
     from diffusers.schedulers import scheduling_cosine_dpmsolver_multistep as cosine
     from diffusers.schedulers import scheduling_dpmsolver_sde as sde
 
-    known = {"DPMSolverSDEScheduler": sde.DPMSolverSDEScheduler}
-    known["CosineDPMSolverMultistepScheduler"] = cosine.CosineDPMSolverMultistepScheduler
+    patched = {"DPMSolverSDEScheduler": sde.DPMSolverSDEScheduler}
+    patched["CosineDPMSolverMultistepScheduler"] = cosine.CosineDPMSolverMultistepScheduler
 
     def make(name):
-        kind = known.get(name) or getattr(diffusers.schedulers, name)
+        kind = patched.get(name) or getattr(diffusers.schedulers, name)
         return kind(**{**DIFFUSION, **FLOW}[name])
 
     yield make
@@ -127,6 +127,17 @@ def models():
         "passed": small_model(built(stable_diffusion)),
         "kept": small_model(built(stable_diffusion_3, third=False)),
     }
+
+
+def check_any_batch(model, **options):
+    """A sample is the same again and in a batch of two; returns its picture, drawn alone."""
+    both = model.run(["a cat", "a dog"], 5, **options).pictures
+    torch.manual_seed(0)
+    again = model.run(["a cat", "a dog"], 5, **options).pictures
+    alone = model.run("a dog", 5, **options).pictures
+    assert np.array_equal(both, again)
+    assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
+    return alone
 
 
 def test_every_scheduler_of_diffusers_is_tried():
@@ -147,13 +158,8 @@ def test_a_sample_is_the_same_again_and_in_any_batch(name, generators, scheduler
     model.pipeline.scheduler = schedulers(name)
     steps = 6 if name == "PNDMScheduler" else 2
     options = {"steps": steps, "guidance": 1.0}
-    both = model.run(["a cat", "a dog"], 5, **options).pictures
-    torch.manual_seed(0)
-    again = model.run(["a cat", "a dog"], 5, **options).pictures
-    alone = model.run("a dog", 5, **options).pictures
+    alone = check_any_batch(model, **options)
     other = model.run("a dog", 6, **options).pictures
-    assert np.array_equal(both, again)
-    assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
     assert not np.array_equal(alone, other)
 
 
@@ -167,17 +173,7 @@ def test_noise_that_is_not_passed_is_as_where_it_is(schedulers, models):
     model.pipeline.scheduler.step = lambda *args, **kwargs: step(
         *args, generator=[generator], **kwargs
     )
-    with torch.no_grad():
-        drawn = model.pipeline(
-            "a cat",
-            height=16,
-            width=16,
-            num_inference_steps=3,
-            guidance_scale=3.0,
-            generator=[generator],
-            output_type="np",
-        ).images
-    assert np.array_equal(run, (drawn * 255).round().astype(np.uint8))
+    assert np.array_equal(run, bare(model, ["a cat"], generators=[generator]))
 
 
 def test_the_brownian_tree_of_a_sample_is_of_its_seed(schedulers, models):
@@ -186,17 +182,7 @@ def test_the_brownian_tree_of_a_sample_is_of_its_seed(schedulers, models):
     run = model.run("a cat", 5).pictures
     assert scheduler.noise_sampler_seed is None
     scheduler.noise_sampler_seed = [5]
-    with torch.no_grad():
-        drawn = model.pipeline(
-            "a cat",
-            height=16,
-            width=16,
-            num_inference_steps=3,
-            guidance_scale=3.0,
-            generator=[torch.Generator().manual_seed(5)],
-            output_type="np",
-        ).images
-    assert np.array_equal(run, (drawn * 255).round().astype(np.uint8))
+    assert np.array_equal(run, bare(model, ["a cat"], 5))
 
 
 class Careless(diffusers.DDIMScheduler):
@@ -243,10 +229,7 @@ def test_a_scheduler_whose_noise_belongs_to_no_sample_is_refused_by_name(models)
         model.run("a cat", 0)
     # Where rows are samples, each has noise of its own.
     model.pipeline.scheduler = Forgetful(**BETAS)
-    both, again = (model.run(["a cat", "a dog"], 5).pictures for _ in range(2))
-    alone = model.run("a dog", 5).pictures
-    assert np.array_equal(both, again)
-    assert np.abs(both[1].astype(int) - alone[0]).max() <= 1
+    check_any_batch(model)
 
 
 def test_a_pipeline_of_no_known_family_draws_from_the_seed_alone():
