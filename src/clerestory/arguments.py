@@ -167,13 +167,13 @@ def checked_constructor(error: type[ClerestoryError]) -> Callable[[type[R]], typ
     return decorate
 
 
-def unknown_name(owner: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(owner: str, name: str, arguments: Iterable[str]) -> str:
     """The message for an argument that there is not.
 
     Args:
         owner: What has no such argument.
         name: The argument.
-        known: Those that there are.
+        arguments: The arguments that there are.
 
     Returns:
         One line with what to write instead.
@@ -181,7 +181,7 @@ def unknown_name(owner: str, name: str, known: Iterable[str]) -> str:
     >>> unknown_name("run()", "num_inference_steps", ["steps", "guidance"])
     "run() has no argument 'num_inference_steps'. Write steps."
     """
-    names = list(known)
+    names = list(arguments)
     near = ALIASES[name] if ALIASES.get(name) in names else next(iter(nearest(name, names)), "")
     hint = f" Write {near}." if near else suggest(name, names)
     return f"{owner} has no argument {name[:80]!r}.{hint}"

@@ -26,35 +26,37 @@ __all__ = ["Registry", "load_plugin", "nearest", "plugins", "suggest"]
 T = TypeVar("T")
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str]) -> str:
     """The end of a lookup error: the nearest names and, where they are few, all of them.
 
     Args:
         name: The name that was not found.
-        known: The names that exist.
+        names: The names that exist.
 
     Returns:
         A text that begins with a space.
     """
-    names = sorted(known)
-    near = nearest(name, names)
+    ordered = sorted(names)
+    near = nearest(name, ordered)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    shown = ", ".join(names[:24]) + (f" and {len(names) - 24} more" if len(names) > 24 else "")
+    shown = ", ".join(ordered[:24]) + (
+        f" and {len(ordered) - 24} more" if len(ordered) > 24 else ""
+    )
     return f"{hint} Known: {shown or 'none'}."
 
 
-def nearest(name: str, known: Iterable[str]) -> list[str]:
+def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The names that are most like another one.
 
     Args:
         name: The name that was not found.
-        known: The names that exist.
+        names: The names that exist.
 
     Returns:
         Up to three, the nearest first.
     """
     # Case is the most common mistake and should not hide the nearest name.
-    folded = {each.casefold(): each for each in known}
+    folded = {each.casefold(): each for each in names}
     matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
     return [folded[match] for match in matches]
 

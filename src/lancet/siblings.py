@@ -238,7 +238,7 @@ def _cached(folder: Path, name: str, digest: str) -> Path:
     # The digest in its name: other weights get another folder, and no file is ever changed.
     place = base / "clerestory" / "models" / f"{name}-{digest}"
     # Checked each time: a cache may be cleaned in part.
-    if _is_whole(place):
+    if _is_complete(place):
         return place
     try:
         if place.exists():
@@ -250,7 +250,7 @@ def _cached(folder: Path, name: str, digest: str) -> Path:
             (part / "sums.json").write_text(json.dumps(sums))
     except (OSError, OutputError) as error:
         # Another process may have put the same folder there meanwhile.
-        if not _is_whole(place):
+        if not _is_complete(place):
             raise ModelError(
                 f"{name} cannot be put together in {place}: {error}. Name another cache folder"
                 " in XDG_CACHE_HOME."
@@ -258,7 +258,7 @@ def _cached(folder: Path, name: str, digest: str) -> Path:
     return place
 
 
-def _is_whole(place: Path) -> bool:
+def _is_complete(place: Path) -> bool:
     path = place / "sums.json"
     if not path.is_file():
         return False

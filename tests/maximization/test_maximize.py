@@ -78,7 +78,7 @@ def test_a_score_is_what_the_model_has_there(model, space):
     two = two.read("text.blocks.1/mlp")
     expected = one.to_numpy()[:, 0, 0] - 2 * two.to_numpy()[:, 0, 0]
     np.testing.assert_allclose(got, expected, rtol=1e-5)
-    assert len(scorer.known) == 2
+    assert len(scorer.scores) == 2
 
 
 def test_text_sites_stop_the_model_at_the_text(model, space, monkeypatch):
@@ -107,7 +107,7 @@ def test_gains_are_the_change_of_the_score_to_first_order(model, space):
     one, other = slope.word_tokens[old, 0], slope.word_tokens[new, 0]
     try:
         weight.data[one] += 1e-3 * (kept[other] - kept[one])
-        scorer.known.clear()
+        scorer.scores.clear()
         after = scorer([space.text((old, single[3]))])[0]
     finally:
         weight.data.copy_(kept)

@@ -71,7 +71,7 @@ def test_who_leaves_frees_the_place_and_never_gets_the_turn():
     for one in (first, *waiting, last):
         one.over()
     assert log == ["a", "b left", "c", "d"]
-    assert gone.left.is_set()
+    assert gone.cancellation.is_set()
     with pytest.raises(AbandonedError):
         gone.check()
 

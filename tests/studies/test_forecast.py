@@ -68,7 +68,7 @@ def test_what_is_left_out_is_known_before_anything_runs(tmp_path: Path) -> None:
         "fake.b": Fake(classifier="light", label="purple", skip_without_label=True),
     }
     found = forecast(fake_study(plan), tiny_model())
-    assert list(found.costs) == ["fake.a"] and list(found.left_out) == ["fake.b"]
+    assert list(found.costs) == ["fake.a"] and list(found.unavailable_tasks) == ["fake.b"]
     assert "no class 'purple'" in found.to_dict()["left_out"]["fake.b"]
     lines: list[str] = []
     run_study(fake_study(plan), tiny_model(), tmp_path / "out", announce=lines.append)

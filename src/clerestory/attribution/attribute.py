@@ -167,9 +167,9 @@ def attribute(
                 progress=report,
             )
         coalition_prompts: tuple[str, ...] = ()
-        drawn: dict[str, Pictures] = {}
+        coalition_pictures: dict[str, Pictures] = {}
         if out is not None and pictures:
-            coalition_prompts, drawn = draw_attribution(
+            coalition_prompts, coalition_pictures = draw_attribution(
                 evaluator, prompt, main, seed=seed, layers=path, progress=report
             )
     # Splits are in the order of the targets: those in `of` first, then those of the paths.
@@ -202,7 +202,7 @@ def attribute(
         ),
         provenance=provenance_of(model, {"pool": pool, "budget": budget} | vars(model.defaults)),
         coalition_prompts=coalition_prompts,
-        pictures=drawn,
+        pictures=coalition_pictures,
     )
     if out is not None:
         result.write(out)

@@ -53,22 +53,22 @@ def swap_noise(trials: Trials, items: int) -> list[SwapShares]:
     trials.report("swapping noise", 1, 2)
     second = _cross(trials, other_design, first_design)
     trials.report("swapping noise", 2, 2)
-    conditioning, noise, mixed = (np.concatenate(pair) for pair in zip(first, second, strict=True))
+    conditioning, noise, swap = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     classifiers: Mapping[str, Classifier] = {"concept": trials.target.classifier, **trials.others}
     shares = [
-        _class_shares(name, classifier, conditioning, noise, mixed)
+        _class_shares(name, classifier, conditioning, noise, swap)
         for name, classifier in classifiers.items()
     ]
     return [
         *(share for share in shares if share.pictures),
-        _layout_shares(conditioning, noise, mixed),
+        _layout_shares(conditioning, noise, swap),
     ]
 
 
 def _cross(
     trials: Trials, source: Design, noise_source: Design
 ) -> tuple[Pictures, Pictures, Pictures]:
-    """Pictures of the conditioning samples, of the noise samples, and of both mixed."""
+    """Pictures of the conditioning samples, of the noise samples, and of the swap of both."""
     model, evaluator = trials.model, trials.evaluator
     sites = [site for site in model.conditioning_sites if site in model.sites]
     # Without pictures, so that the run stops before the denoiser.
@@ -90,30 +90,30 @@ def _cross(
         edits += [Patch(f"{site}@{step}", array) for step, array in values.items()]
     condition = Condition("mixed", edits=tuple(edits))
     # Not cached, since patches are large and no other call has the same ones.
-    (mixed,) = evaluator.draw([condition], noise_source, cached=False, description=None)
-    return conditioning.pictures, noise.pictures, mixed.pictures
+    (swap,) = evaluator.draw([condition], noise_source, cached=False, description=None)
+    return conditioning.pictures, noise.pictures, swap.pictures
 
 
 def _class_shares(
-    name: str, classifier: Classifier, conditioning: Pictures, noise: Pictures, mixed: Pictures
+    name: str, classifier: Classifier, conditioning: Pictures, noise: Pictures, swap: Pictures
 ) -> SwapShares:
-    conditioning_class, noise_class, mixed_class = (
-        classify(classifier, pictures).argmax(1) for pictures in (conditioning, noise, mixed)
+    conditioning_class, noise_class, swap_class = (
+        classify(classifier, pictures).argmax(1) for pictures in (conditioning, noise, swap)
     )
-    # If both samples have the same class, the mixed picture cannot show which one decides.
+    # If both samples have the same class, the swapped picture cannot show which one decides.
     different = conditioning_class != noise_class
-    return _shares(name, mixed_class == conditioning_class, mixed_class == noise_class, different)
+    return _shares(name, swap_class == conditioning_class, swap_class == noise_class, different)
 
 
-def _layout_shares(conditioning: Pictures, noise: Pictures, mixed: Pictures) -> SwapShares:
-    conditioning_grid, noise_grid, mixed_grid = (
-        _grey_grid(pictures) for pictures in (conditioning, noise, mixed)
+def _layout_shares(conditioning: Pictures, noise: Pictures, swap: Pictures) -> SwapShares:
+    conditioning_grid, noise_grid, swap_grid = (
+        _grey_grid(pictures) for pictures in (conditioning, noise, swap)
     )
-    to_conditioning = ((mixed_grid - conditioning_grid) ** 2).sum(1)
-    to_noise = ((mixed_grid - noise_grid) ** 2).sum(1)
+    to_conditioning = ((swap_grid - conditioning_grid) ** 2).sum(1)
+    to_noise = ((swap_grid - noise_grid) ** 2).sum(1)
     # Two alternatives: a picture is closer to one of them, so every picture counts.
     closer = to_conditioning < to_noise
-    return _shares(LAYOUT, closer, ~closer, np.ones(len(mixed), bool))
+    return _shares(LAYOUT, closer, ~closer, np.ones(len(swap), bool))
 
 
 def _shares(name: str, conditioning: Bools, noise: Bools, used: Bools) -> SwapShares:

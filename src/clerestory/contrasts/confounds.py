@@ -43,18 +43,18 @@ def confound_warnings(
         A warning for each column, the most predictive first.
     """
     # Hard negatives are chosen to differ from the negatives: only the claim's two sides count.
-    sides = samples[samples["arm"].isin(["positive", "negative"])]
-    arm = sides["arm"] == "positive"
+    arm_samples = samples[samples["arm"].isin(["positive", "negative"])]
+    arm = arm_samples["arm"] == "positive"
     columns = {
-        str(name): table[name].loc[sides.index]
+        str(name): table[name].loc[arm_samples.index]
         for name in table
         # A column that the queries name determines the arm by intention.
         if name not in OWN_COLUMNS and name not in excluded
     }
-    columns |= _label_columns(labels, sides, excluded)
+    columns |= _label_columns(labels, arm_samples, excluded)
     found = []
     for name, values in columns.items():
-        levels = _shared_levels(values if name == "seed" else _binned(values), sides)
+        levels = _shared_levels(values if name == "seed" else _binned(values), arm_samples)
         share = predictability(levels, arm)
         level = None if share >= NEARLY else _level_of_one_arm(levels, arm)
         if share >= NEARLY or level is not None:
@@ -109,17 +109,17 @@ def _level_of_one_arm(levels: pd.Series, arm: pd.Series[bool]) -> str | None:
     return None
 
 
-def _shared_levels(values: pd.Series, sides: pd.DataFrame) -> pd.Series:
+def _shared_levels(values: pd.Series, arm_samples: pd.DataFrame) -> pd.Series:
     """Levels as text; missing where all of a level's samples are of one item or of one phrase.
 
     Such a level is another name of the item, or of the phrase, and determines whatever it does.
     """
     # That a value is missing is a level as well.
     levels = values.astype(object).where(values.notna(), "missing").astype(str)
-    names = [sides["item"]]
+    names = [arm_samples["item"]]
     # Where an arm has one phrase, all of its samples are of it.
-    if sides.groupby("arm")["phrase"].nunique().min() > 1:
-        names.append(sides["phrase"])
+    if arm_samples.groupby("arm")["phrase"].nunique().min() > 1:
+        names.append(arm_samples["phrase"])
     for name in names:
         counts = name.groupby(levels).nunique()
         levels = levels.where(levels.map(counts) > 1)
@@ -138,7 +138,7 @@ def _binned(values: pd.Series) -> pd.Series:
 
 
 def _label_columns(
-    labels: Mapping[str, pd.DataFrame], sides: pd.DataFrame, excluded: Collection[str]
+    labels: Mapping[str, pd.DataFrame], arm_samples: pd.DataFrame, excluded: Collection[str]
 ) -> dict[str, pd.Series]:
     """Each half's own labels of the used samples, as one column by name."""
     names = [
@@ -152,10 +152,12 @@ def _label_columns(
     for name in names:
         parts = [
             # Labels are indexed by sample number, samples by position.
-            labels[half].reset_index(drop=True).loc[sides.index[sides["half"] == half], name]
+            labels[half]
+            .reset_index(drop=True)
+            .loc[arm_samples.index[arm_samples["half"] == half], name]
             for half in HALVES
         ]
-        columns[name] = pd.concat(parts).loc[sides.index]
+        columns[name] = pd.concat(parts).loc[arm_samples.index]
     return columns
 
 

@@ -142,7 +142,7 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     folder = None if out is None else Path(out)
     trail = Trail(folder, {**identity, **plan})
     # An interrupted search replays from its seed, up to its end with these scores.
-    scorer.known |= trail.load()
+    scorer.scores |= trail.load()
     count = pool_size(scorer, budget, random_prompts)
     random_pool = _Pool(scorer.fresh(), trail, *draw_pool(space, count), budget)
     with progress_bars(progress) as report:
@@ -156,7 +156,7 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
         result = replace(result, provenance=provenance_of(model, options), stopped=stopped)
         # Whoever stops the search wants its result now, not after the pool.
         if not stopped:
-            scores, stopped = random_pool.score_rest(report)
+            scores, stopped = random_pool.score_tail(report)
             result = replace(result.with_pool(scores), stopped=stopped)
         if folder is not None:
             result.save(folder)
@@ -262,7 +262,7 @@ class _Pool:
     def __post_init__(self) -> None:
         # Otherwise pool and search share their scores, which were loaded already.
         if self.file == FRESH:
-            self.scorer.known |= self.trail.load(FRESH)
+            self.scorer.scores |= self.trail.load(FRESH)
 
     @property
     def file(self) -> str:
@@ -286,9 +286,9 @@ class _Pool:
                 announce(expected)
             return self._score(range(self.head), 0, report)
         finally:
-            self.trail.save(self.scorer.known, self.file)
+            self.trail.save(self.scorer.scores, self.file)
 
-    def score_rest(self, report: Progress) -> tuple[PoolScores, bool]:
+    def score_tail(self, report: Progress) -> tuple[PoolScores, bool]:
         """Score the remaining prompts.
 
         Returns:
@@ -298,10 +298,10 @@ class _Pool:
             scores = self._score(range(self.head, len(self.prompts)), self.budget, report)
         except KeyboardInterrupt:
             # What is scored by now is a smaller random pool: prompts are in random order.
-            known = [prompt for prompt in self.prompts if prompt in self.scorer.known]
-            return PoolScores(self.scorer(known)), True
+            finished = [prompt for prompt in self.prompts if prompt in self.scorer.scores]
+            return PoolScores(self.scorer(finished)), True
         finally:
-            self.trail.save(self.scorer.known, self.file)
+            self.trail.save(self.scorer.scores, self.file)
         return scores, False
 
     def _score(self, rows: range, completed: int, report: Progress) -> PoolScores:
@@ -310,7 +310,7 @@ class _Pool:
             end = min(start + batch, rows.stop)
             self.scorer(self.prompts[start:end])
             # Now and then: each write replaces the whole file.
-            self.trail.save(self.scorer.known, self.file, at_once=False)
+            self.trail.save(self.scorer.scores, self.file, at_once=False)
             report(LABEL, completed + end, self.total)
         scores = self.scorer(self.prompts[: rows.stop])
         if not np.isfinite(scores).all():
@@ -325,13 +325,13 @@ def _run(
     try:
         for spent in search.run(problem):
             report(LABEL, pool.head + spent, pool.total)
-            trail.save(scorer.known, at_once=False)
+            trail.save(scorer.scores, at_once=False)
     except BudgetSpentError:
         pass
     except KeyboardInterrupt:
         return True
     finally:
-        trail.save(scorer.known)
+        trail.save(scorer.scores)
     return False
 
 

@@ -66,11 +66,11 @@ def draw_pool(space: Space, count: int) -> tuple[list[str], bool]:
         return [prompts[index] for index in rng.permutation(len(prompts))[:count]], False
     # A problem without an objective: only its space and its generator are used.
     drawing = Problem(space, count, rng, lambda prompts: np.zeros(len(prompts)))
-    drawn: dict[str, None] = {}
+    texts: dict[str, None] = {}
     # Different prompts, since a search scores no prompt twice either.
-    while len(drawn) < count:
-        drawn |= dict.fromkeys(map(space.text, random_valid(drawing, count)))
-    return list(itertools.islice(drawn, count)), False
+    while len(texts) < count:
+        texts |= dict.fromkeys(map(space.text, random_valid(drawing, count)))
+    return list(itertools.islice(texts, count)), False
 
 
 def _every_prompt(space: Space) -> Iterator[str]:

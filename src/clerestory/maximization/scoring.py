@@ -50,7 +50,7 @@ class Scorer:
         seeds: Seeds of each prompt; reduced to the first if the objective does not depend on them.
         batch: Samples in a batch of the model.
         role: The classifiers that score pictures: selection, so that evaluation ones stay unused.
-        known: Scores by prompt.
+        scores: The scores so far, by prompt.
     """
 
     model: Model
@@ -58,7 +58,7 @@ class Scorer:
     seeds: Sequence[int] = (0,)
     batch: int = 64
     role: Role = "selection"
-    known: dict[str, float] = field(default_factory=dict, repr=False)
+    scores: dict[str, float] = field(default_factory=dict, repr=False)
     _evaluator: Evaluator = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -94,10 +94,10 @@ class Scorer:
 
     def __call__(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         """The score of each prompt, `[prompt]`."""
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.known]
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.scores]
         if new:
-            self.known |= dict(zip(new, self._score(new).tolist(), strict=True))
-        return np.array([self.known[prompt] for prompt in prompts])
+            self.scores |= dict(zip(new, self._score(new).tolist(), strict=True))
+        return np.array([self.scores[prompt] for prompt in prompts])
 
     @property
     def _activation_terms(self) -> list[DirectionTerm]:
@@ -110,7 +110,7 @@ class Scorer:
         # Twice as many, so that enough are left whichever of them the search uses.
         drawn = item_seeds("fresh seeds", 2 * len(self.seeds))
         fresh = [seed for seed in drawn if seed not in self.seeds][: len(self.seeds)]
-        return replace(self, seeds=fresh, known={})
+        return replace(self, seeds=fresh, scores={})
 
     def _score(self, prompts: Sequence[str]) -> NDArray[np.float64]:
         return _measure([self], prompts)[0]
@@ -126,11 +126,11 @@ def score_together(scorers: Sequence[Scorer], prompts: Sequence[str]) -> None:
     new = [
         prompt
         for prompt in dict.fromkeys(prompts)
-        if any(prompt not in scorer.known for scorer in scorers)
+        if any(prompt not in scorer.scores for scorer in scorers)
     ]
     if new:
         for scorer, scores in zip(scorers, _measure(scorers, new), strict=True):
-            scorer.known |= dict(zip(new, scores.tolist(), strict=True))
+            scorer.scores |= dict(zip(new, scores.tolist(), strict=True))
 
 
 def _measure(scorers: Sequence[Scorer], prompts: Sequence[str]) -> list[NDArray[np.float64]]:
@@ -203,7 +203,7 @@ def forecast(scorer: Scorer, prompts: Sequence[str], count: int) -> Forecast | N
     # The first batch warms up; the time of the last one counts.
     for start in range(0, min(len(prompts), 2 * TIMED_PROMPTS), TIMED_PROMPTS):
         batch = prompts[start : start + TIMED_PROMPTS]
-        new = len({prompt for prompt in batch if prompt not in scorer.known})
+        new = len({prompt for prompt in batch if prompt not in scorer.scores})
         start_time = time.perf_counter()
         scorer(batch)
         if new:

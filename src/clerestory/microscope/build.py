@@ -91,11 +91,11 @@ def build(
         for number, site in enumerate(plan.sites):
             folder = out / "sites" / f"{number:03d}"
             # A site whose figures are complete is not read again.
-            if not _is_whole(folder, SUMMED):
+            if not _is_complete(folder, SUMMED):
                 _save_site(recordings[site.recording], site, folder, out)
             report("summarizing units", number + 1, len(plan.sites))
         folders = [out / "sites" / f"{number:03d}" for number in range(len(plan.sites))]
-        if not (out / DONE).exists() or not all(_is_whole(each, RELATED) for each in folders):
+        if not (out / DONE).exists() or not all(_is_complete(each, RELATED) for each in folders):
             _save_neighbours(out, plan, report)
             # Last, since `Microscope` opens no folder without it.
             (out / DONE).touch()
@@ -238,17 +238,17 @@ def _save_site(recording: Recording, site: PlannedSite, folder: Path, out: Path)
     for name, part in {**figures, **maps}.items():
         np.save(folder / f"{name}.npy", part)
     # Last, since a resumed build skips a site that has it.
-    _mark(folder, SUMMED, [*figures, *maps])
+    _write_marker(folder, SUMMED, [*figures, *maps])
 
 
-def _mark(folder: Path, marker: str, names: Sequence[str]) -> None:
+def _write_marker(folder: Path, marker: str, names: Sequence[str]) -> None:
     """Write the digests of figures, with which they count as complete."""
     digests = {name: file_digest(folder / f"{name}.npy") for name in names}
     with atomic_file(folder / marker) as part:
         part.write_text(json.dumps(digests) + "\n", "utf-8")
 
 
-def _is_whole(folder: Path, marker: str) -> bool:
+def _is_complete(folder: Path, marker: str) -> bool:
     """Whether the figures that a marker lists are as they were written."""
     digests = figure_digests(folder, marker)
     try:
@@ -315,7 +315,7 @@ def _save_neighbours(out: Path, plan: Plan, report: Progress) -> None:
             ]
             np.save(folder / "near.npy", offset + np.concatenate([near for near, _ in pairs]))
             np.save(folder / "near-r.npy", np.concatenate([r for _, r in pairs]))
-            _mark(folder, RELATED, ["near", "near-r"])
+            _write_marker(folder, RELATED, ["near", "near-r"])
             start, completed = start + units, completed + units
             report("finding related units", completed, total)
 

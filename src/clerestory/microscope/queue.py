@@ -22,11 +22,11 @@ class Ticket:
     """A place in the queue, which another thread may give up."""
 
     def __init__(self) -> None:
-        self.left = threading.Event()
+        self.cancellation = threading.Event()
 
     def check(self) -> None:
         """Raise AbandonedError if the holder has left."""
-        if self.left.is_set():
+        if self.cancellation.is_set():
             raise AbandonedError
 
 
@@ -82,7 +82,7 @@ class TurnQueue:
             ticket: The ticket, whether or not it is in the queue.
         """
         with self._changed:
-            ticket.left.set()
+            ticket.cancellation.set()
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class TurnQueue:
         with self._changed:
             self._closed = True
             for ticket in self._queue:
-                ticket.left.set()
+                ticket.cancellation.set()
             self._changed.notify_all()
 
     def yield_turn(self) -> None:
@@ -104,4 +104,4 @@ class TurnQueue:
 
     def _wait(self, ticket: Ticket) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: ticket.left.is_set() or self._queue[0] is ticket)
+            self._changed.wait_for(lambda: ticket.cancellation.is_set() or self._queue[0] is ticket)

@@ -311,7 +311,7 @@ def _compare(
     observer: Observer,
     phrase: Observation,
     controls: Sequence[Observation],
-    known: Sequence[Observation],
+    known_names: Sequence[Observation],
     contexts: Sequence[str],
     matched: int | None,
     seeds: NameSeeds,
@@ -346,7 +346,7 @@ def _compare(
             _optional(consistency[1:]),
             matched,
         ),
-        power=_power(known, controls),
+        power=_power(known_names, controls),
         classifiers=observer.accuracies(),
         embedding=observer.embedding,
         seeds=seeds.explicit,
@@ -362,16 +362,16 @@ def _deviations(pool: Sequence[Observation]) -> Floats:
     return deviations([block for block in blocks if block.shape[2]])
 
 
-def _power(known: Sequence[Observation], controls: Sequence[Observation]) -> Power | None:
+def _power(known_names: Sequence[Observation], controls: Sequence[Observation]) -> Power | None:
     """The test of the phrase, on each known name; None for fewer than two."""
-    if len(known) < 2:
+    if len(known_names) < 2:
         return None
     # Each by itself among the same controls, as the phrase is tested.
-    p = [first_name_p(distances(_deviations([name, *controls]))) for name in known]
+    p = [first_name_p(distances(_deviations([name, *controls]))) for name in known_names]
     familiar = np.array([value <= FAMILIAR_P for value in p], np.float64)
     low, high = rate_interval(familiar)
     return Power(
-        names=tuple(each.name for each in known),
+        names=tuple(each.name for each in known_names),
         p=tuple(p),
         familiar=int(familiar.sum()),
         share=float(familiar.mean()),

@@ -74,7 +74,7 @@ def survey(model: Model, plan: Plan) -> Survey:
     """
     rows = _dry_batch(model, plan)
     start = time.perf_counter()
-    run = running.run_sweep(model, plan.request(rows), mark_bad=True)[0]
+    run = running.run_sweep(model, plan.request(rows), allow_bad=True)[0]
     # In proportion: batches take the same time, since all samples share their options.
     seconds = (time.perf_counter() - start) * len(plan) / len(rows)
     layouts = _layouts(plan, run)

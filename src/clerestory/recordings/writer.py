@@ -233,7 +233,7 @@ def fill_chunk(
     for rows in plan.batches(chunk):
         with _threads(plan.threads):
             # One bad sample should not cost the others: it is marked, and left out when read.
-            run = running.run_sweep(model, plan.request(rows), mark_bad=True)[0]
+            run = running.run_sweep(model, plan.request(rows), allow_bad=True)[0]
         selection = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
             target = _target(arrays[name][selection], values, store.layouts[name], name)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "DrawnSamples",
+    "PicturedSamples",
     "data_address",
     "grid",
     "pairs",
@@ -40,7 +40,7 @@ MAX_SLUG_BYTES = 180
 """Bytes of a slug; with index, seed and suffix it stays below 255, the limit of a file name."""
 
 
-class DrawnSamples(Protocol):
+class PicturedSamples(Protocol):
     """Pictures with a table of their samples, such as `clerestory.models.Run`."""
 
     @property
@@ -115,7 +115,7 @@ def data_address(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def pairs(without: DrawnSamples, edited: DrawnSamples, columns: int) -> NDArray[np.uint8]:
+def pairs(without: PicturedSamples, edited: PicturedSamples, columns: int) -> NDArray[np.uint8]:
     """The pictures of two runs, alternating rows of `columns`: without, edited, without, …
 
     Args:
@@ -148,7 +148,7 @@ def save(picture: NDArray[np.uint8], path: Path) -> Path:
     return path
 
 
-def save_run(run: DrawnSamples, folder: Path, **columns: Any) -> None:
+def save_run(run: PicturedSamples, folder: Path, **columns: Any) -> None:
     """Write every picture of a run as `PROMPT-seedN.png`, and `samples.json` with their prompts.
 
     Prompts with equal file names are prefixed with their index in the run.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clerestory.arguments import checked
 from clerestory.classifiers.base import trusted_names
-from clerestory.studies.runner import check_study, left_out
+from clerestory.studies.runner import check_study, find_unavailable_tasks
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Cost
 
@@ -33,7 +33,7 @@ class Forecast:
         seconds_per_read: Time to read a prompt as far as the conditioning site.
         seconds_per_text: Time to read a prompt in the text encoder.
         memory: Bytes that the process has held at most, the accelerator's included.
-        left_out: Tasks that cannot run with these classifiers, with the reasons.
+        unavailable_tasks: Tasks that cannot run with these classifiers, with the reasons.
     """
 
     costs: Mapping[str, Cost]
@@ -41,7 +41,7 @@ class Forecast:
     seconds_per_read: float
     seconds_per_text: float
     memory: int
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    unavailable_tasks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> Cost:
@@ -71,7 +71,7 @@ class Forecast:
             "prompts_read": self.total.read + self.total.text,
             "seconds": round(sum(map(self.seconds, self.costs.values())), 1),
             "memory": self.memory,
-            "left_out": dict(self.left_out),
+            "left_out": dict(self.unavailable_tasks),
             "disk": self.total.disk,
             "tasks": {
                 key: {**asdict(cost), "seconds": round(self.seconds(cost), 1)}
@@ -108,7 +108,7 @@ def forecast(study: Study, model: Model, classifiers: Mapping[str, str] | None =
             text = read = _time_reading(model, sites[0])
         if model.conditioning_site:
             read = _time_reading(model, model.conditioning_site)
-        missing = left_out(study, context)
+        missing = find_unavailable_tasks(study, context)
         costs = {key: task.cost(context) for key, task in study.plan.items() if key not in missing}
         return Forecast(costs, picture, read, text, _memory(), missing)
 

@@ -33,7 +33,7 @@ from clerestory.types import Progress, ProgressOption
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["check_folder", "check_study", "left_out", "run_study"]
+__all__ = ["check_folder", "check_study", "find_unavailable_tasks", "run_study"]
 
 STEERED, CACHE = "steered", "cache"
 LOCK = ".lock"
@@ -115,7 +115,7 @@ def _run_tasks(
         provenance.digest,
         *(f"{name}={value}" for name, value in sorted(provenance.options.items())),
     )
-    for key, reason in left_out(study, context).items():
+    for key, reason in find_unavailable_tasks(study, context).items():
         announce(f"{key} will be left out: {reason}")
     digests = study.digests(context.classifiers, context.label_names, *dependencies)
     runs: dict[str, TaskRun] = {}
@@ -185,7 +185,7 @@ def check_study(
     return context
 
 
-def left_out(study: Study, context: TaskContext) -> dict[str, str]:
+def find_unavailable_tasks(study: Study, context: TaskContext) -> dict[str, str]:
     """Tasks that no run can do with these classifiers, known before any begins.
 
     Args:

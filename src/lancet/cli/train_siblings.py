@@ -125,5 +125,5 @@ def train_siblings(
             console.status(f"Stopped after {minutes:g} minutes; the same command goes on.")
             return
         if out is not None:
-            training.assemble(out, sibling or (), partly=partly)
+            training.assemble(out, sibling or (), allow_unfinished=partly)
             console.status(f"The siblings are in {out}.")

@@ -138,19 +138,19 @@ def is_late(deadline: float | None) -> bool:
     return deadline is not None and time.monotonic() >= deadline
 
 
-def check_stages(stages: Sequence[str], known: Sequence[str]) -> None:
+def check_stages(stages: Sequence[str], names: Sequence[str]) -> None:
     """Check that stages exist.
 
     Args:
         stages: Names of stages.
-        known: The names that there are.
+        names: The names that there are.
 
     Raises:
         TrainingError: There is no such stage.
     """
-    unknown = sorted(set(stages) - set(known))
+    unknown = sorted(set(stages) - set(names))
     if unknown:
-        raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {', '.join(known)}.")
+        raise TrainingError(f"No stage is called {unknown[0]!r}. Known: {', '.join(names)}.")
 
 
 def report_progress(report: Report | None, name: str) -> Callable[[int, int], None] | None:

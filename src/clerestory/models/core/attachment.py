@@ -113,7 +113,7 @@ class Attachment:
         return self._site_hooks
 
     @property
-    def is_own_thread(self) -> bool:
+    def is_run_thread(self) -> bool:
         """Whether the caller is the thread of the run: calls of other threads are not the run's."""
         return threading.get_ident() == self._thread
 

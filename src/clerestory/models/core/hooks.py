@@ -139,7 +139,7 @@ def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
     index = attachment.site_hooks[address].output_index
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        if not attachment.is_own_thread:
+        if not attachment.is_run_thread:
             return None
         value = _output_value(attachment.site_hooks[address], output)
         if not isinstance(value, Tensor) and not is_row_list(value):
@@ -197,7 +197,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
     name, index = site_hook.argument_name, site_hook.argument_index
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not attachment.is_own_thread:
+        if not attachment.is_run_thread:
             return None
         # Pipelines pass the value by name or by position, and leave out optional ones.
         value = kwargs[name] if name in kwargs else args[index] if index < len(args) else None
@@ -219,7 +219,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
 
 def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
-        if attachment.is_own_thread:
+        if attachment.is_run_thread:
             attachment.end_call(stage)
 
     return hook

@@ -135,13 +135,13 @@ def check_request(model: Model, request: Request) -> None:
     _Sweep(model, request)
 
 
-def run_sweep(model: Model, request: Request, *, mark_bad: bool = False) -> list[Run]:
+def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> list[Run]:
     """Run the samples once for each set of edits; sets with the same early edits share it.
 
     Args:
         model: The model.
         request: What is drawn, read and edited.
-        mark_bad: Whether samples that are not finite are named in `Run.bad`, instead of an error.
+        allow_bad: Whether samples that are not finite are named in `Run.bad`, instead of an error.
 
     Returns:
         A run for each set of edits, in order.
@@ -154,10 +154,10 @@ def run_sweep(model: Model, request: Request, *, mark_bad: bool = False) -> list
     with hold_pipeline(model.pipeline):
         # Its sites are those of the modules that the pipeline has now.
         model.rebind()
-        return _run_held(model, request, mark_bad)
+        return _run_batches(model, request, allow_bad)
 
 
-def _run_held(model: Model, request: Request, mark_bad: bool) -> list[Run]:
+def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
     sweep = _Sweep(model, request)
     if "vae" in sweep.stages:
         options = request.samples[0].options
@@ -178,7 +178,7 @@ def _run_held(model: Model, request: Request, mark_bad: bool) -> list[Run]:
             # at a time.
             sets = zip(outputs, request.edit_sets, sweep.draw_batch(rows), strict=True)
             for batches, edits, batch in sets:
-                if not mark_bad:
+                if not allow_bad:
                     read, _, bad = batch
                     # Now rather than at the end, which may be hours away.
                     check_finite(request.samples, rows, bad, read, edits)
@@ -236,7 +236,7 @@ class _Sweep:
         pictures = np.concatenate(drawn) if drawn and self.request.pictures else None
         read = [batch for batch, _, _ in batches]
         return Run(
-            sample_list=_drawn_samples(self.request.samples, pictures),
+            sample_list=_with_picture_size(self.request.samples, pictures),
             pictures=pictures,
             site_values=collect(read, self.request.read, self.hooks, self.request.branch),
             attributes=self.attributes,
@@ -362,11 +362,13 @@ def _resolve(model: Model, edit: Edit) -> Edit:
     if "*" in site or not is_dataclass(edit):
         raise SiteError(f"{site!r} is not one address; write {address!r} in the edit.")
     # With the unit of an edit of one unit, which its constructor needs.
-    whole: str = getattr(edit, "address", edit.site)
-    return replace(edit, site=whole.replace(site, address, 1))
+    full_address: str = getattr(edit, "address", edit.site)
+    return replace(edit, site=full_address.replace(site, address, 1))
 
 
-def _drawn_samples(samples: tuple[Sample, ...], pictures: Pictures | None) -> tuple[Sample, ...]:
+def _with_picture_size(
+    samples: tuple[Sample, ...], pictures: Pictures | None
+) -> tuple[Sample, ...]:
     """The samples with the size that was drawn, which some pipelines choose themselves."""
     if pictures is None:
         return samples

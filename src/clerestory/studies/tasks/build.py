@@ -171,8 +171,11 @@ class Build(Task):
         if figures["hard_negative_effect"] is None or self.hard_negative is None:
             return [claim]
         # Whether it is drawn at all: what else changes does not matter here.
-        drawn = figures["effect"]["low"] > self.smallest_effect
-        return [claim, self._hard_negative_claim(figures, *self.hard_negative, drawn=drawn)]
+        concept_rises = figures["effect"]["low"] > self.smallest_effect
+        return [
+            claim,
+            self._hard_negative_claim(figures, *self.hard_negative, concept_rises=concept_rises),
+        ]
 
     def _target_claim(self, figures: Mapping[str, Any]) -> Claim:
         low, high = figures["target_interval"]
@@ -197,7 +200,7 @@ class Build(Task):
         return Claim("drawn", text, overall_status(statuses), criterion, rate, low, high)
 
     def _hard_negative_claim(
-        self, figures: Mapping[str, Any], classifier: str, label: str, *, drawn: bool
+        self, figures: Mapping[str, Any], classifier: str, label: str, *, concept_rises: bool
     ) -> Claim:
         added, (low, high) = figures["hard_negative_effect"], figures["hard_negative_interval"]
         words = figures["baselines"]["words"]["hard_negative_effect"]
@@ -212,7 +215,7 @@ class Build(Task):
         if low > MAX_HARD_NEGATIVE:
             status = "not supported"
         # Where the concept is not drawn, a low rate of the hard negative is no success.
-        elif drawn and within:
+        elif concept_rises and within:
             status = "supported"
         text = f"It changes how often {classifier} is {label} by {interval}{by_words}."
         return Claim("hard negative", text, status, criterion, added, low, high)

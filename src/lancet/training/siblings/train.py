@@ -122,13 +122,15 @@ class SiblingTraining:
         # `all` stops at the first stage that the deadline interrupts.
         return all(work[name](deadline) for name in chosen)
 
-    def assemble(self, out: Path, names: Sequence[str] = (), *, partly: bool = False) -> None:
+    def assemble(
+        self, out: Path, names: Sequence[str] = (), *, allow_unfinished: bool = False
+    ) -> None:
         """Write the compact folder, whole or not at all.
 
         Args:
             out: A new or empty folder.
             names: Which siblings; both if empty.
-            partly: Whether to take the last checkpoints, finished or not.
+            allow_unfinished: Whether to take the last checkpoints, finished or not.
 
         Raises:
             OutputError: `out` is not empty.
@@ -141,7 +143,7 @@ class SiblingTraining:
             assemble.write_autoencoder(self._load_folded(), part)
             for name in names or DENOISERS:
                 stage = DENOISERS[name]
-                network = self._network(stage, partly)
+                network = self._network(stage, allow_unfinished)
                 steps = self._steps(stage)
                 assemble.write_sibling(
                     name, network, part, self.settings, {**about, "steps": steps}
@@ -266,7 +268,7 @@ class SiblingTraining:
             with atomic_file(path) as part:  # shipped weights are folded already
                 save_file(self._shipped_weights("autoencoder"), part)
             return
-        model = self._network("autoencoder", partly=False)
+        model = self._network("autoencoder", allow_unfinished=False)
         main = self._open_renders("main")
         sample = main.pictures[:: max(1, len(main) // FOLD_SAMPLE)]
         autoencoder.fold(model, autoencoder.to_tensor(sample))
@@ -281,7 +283,7 @@ class SiblingTraining:
         model.load_state_dict(load_file(path))
         return model.eval().requires_grad_(False)
 
-    def _network(self, name: str, partly: bool) -> Any:
+    def _network(self, name: str, allow_unfinished: bool) -> Any:
         width = self.text_encoder.config.hidden_size
         blanks: dict[str, Callable[[], nn.Module]] = {
             "autoencoder": lambda: autoencoder.network(self.settings),
@@ -292,7 +294,7 @@ class SiblingTraining:
             network = blanks[name]()
             network.load_state_dict(self._shipped_weights(name))
             return network.eval().requires_grad_(False)
-        steps = None if partly else getattr(self.settings, name).steps
+        steps = None if allow_unfinished else getattr(self.settings, name).steps
         return trained(name, blanks[name](), self._checkpoints_of(name), steps)
 
     def _checkpoints_of(self, name: str) -> Path:
