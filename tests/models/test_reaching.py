@@ -142,7 +142,7 @@ def test_a_step_that_the_run_does_not_have_is_an_error_for_edits_reads_and_taps(
 
 def test_lists_of_tensors_are_read_as_plain_hooks_see_them():
     pipeline = odd_pipeline()
-    model = wrap(pipeline)
+    model = wrap(pipeline, probe=False)
     with collect_outputs(pipeline.transformer) as seen:
         expected = pipeline("cat", generator=torch.Generator().manual_seed(3))[0]
     sites = ["denoiser/latent", "denoiser/condition", "denoiser/prediction"]

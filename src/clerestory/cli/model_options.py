@@ -47,6 +47,13 @@ _Pickles = Annotated[
         "--allow-pickles",
     ),
 ]
+_Probe = Annotated[
+    bool | None,
+    _model(
+        "Run a pipeline of no known family a few times for two steps, to learn its sites.",
+        "--probe/--no-probe",
+    ),
+]
 UNSET = (None, "auto", False)
 """Values of options that were not given."""
 MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -58,6 +65,7 @@ MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "dtype": (_Dtype, "auto"),
     "offload": (_Offload, None),
     "pickles": (_Pickles, False),
+    "probe": (_Probe, None),
 }
 """Annotation and default by parameter; `name_`, since commands have a parameter `name`."""
 

@@ -32,6 +32,8 @@ def sites(
                 "shape": list(site.shape),
                 "module": site.path,
                 "affects_output": site.affects_output,
+                "heads": site.heads,
+                "idle": site.idle,
             }
             for site in selected
         ]

@@ -14,10 +14,11 @@ from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
 from clerestory.models.profile import ModelProfile
+from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
-    from clerestory.models.core.family import Family
+    from clerestory.models.core.family import Family, SiteHook
 
 __all__ = ["Model"]
 
@@ -28,7 +29,6 @@ class Model:
     Attributes:
         name: What it was loaded by.
         family: How its pipeline is run and where its sites are.
-        sites: Its sites by address.
         defaults: Its default options.
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What it brings besides its weights: classifiers, items, prompt words.
@@ -56,13 +56,13 @@ class Model:
         self.profile = ModelProfile() if profile is None else profile
         self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
-        self.sites = Sites([hook.site for hook in family.site_hooks], family.conditioning_site)
+        self._sites: tuple[Sequence[SiteHook], Sites] | None = None
         self.reopen: Callable[[], Model] | None = None
         self._bindings = Bindings.of(family)
         self._opened: tuple[Bindings, str, Callable[[], Model] | None] | None = None
 
     def __repr__(self) -> str:
-        return f"Model({self.name!r}, {len(self.sites)} sites)"
+        return f"Model({self.name!r}, {len(self.family.site_hooks)} sites)"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Imported here, since loading stands above this module.
@@ -98,6 +98,21 @@ class Model:
     def conditioning_sites(self) -> tuple[str, ...]:
         """Every site whose value goes from the text side to the denoiser, pooled states too."""
         return self.family.conditioning_sites
+
+    @property
+    def sites(self) -> Sites:
+        """Its sites by address.
+
+        The first look at the sites of a pipeline of no known family runs it a few times for two
+        steps, unless it was opened with `probe=False`.
+        """
+        if self._sites is None or self._sites[0] is not self.family.site_hooks:
+            with hold_pipeline(self.pipeline), progress_bars() as progress:
+                self.family.prepare(self.defaults, progress)
+            hooks = self.family.site_hooks
+            sites = Sites([hook.site for hook in hooks], self.family.conditioning_site)
+            self._sites = hooks, sites
+        return self._sites[1]
 
     @property
     def pipeline(self) -> Any:
@@ -262,8 +277,9 @@ class Model:
         # A LoRA that is unloaded leaves the layers that were there before.
         is_opened = opened.hold(self.pipeline)
         self.revision, self.reopen = (revision, reopen) if is_opened else ("", None)
+        # Whether it may be watched was decided when it was opened.
+        family.probes = self.family.probes
         self.family = family
-        self.sites = Sites([hook.site for hook in family.site_hooks], family.conditioning_site)
         self._bindings = Bindings.of(family)
 
     @checked(options=OPTION_NAMES)

@@ -309,7 +309,7 @@ def make_plan(
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
     # Some families draw one sample at a time.
-    batch_size = min(batch, model.family.max_batch or batch)
+    batch_size = min(batch, model.family.batch_limit(list(selected)) or batch)
     rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
         table=samples,

@@ -19,7 +19,7 @@ clerestory.errors.SiteError: 'text blocks' is not a valid address, such as text.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -125,6 +125,7 @@ def select(
     heads: Mapping[str, int | None] | None = None,
     aliases: Mapping[str, str] | None = None,
     paths: Mapping[str, str] | None = None,
+    idle: Collection[str] = (),
 ) -> dict[str, SiteSelection]:
     """Select the sites that patterns name.
 
@@ -136,6 +137,7 @@ def select(
         heads: The number of attention heads of each site; None without heads.
         aliases: Other names of sites.
         paths: The path of each site's torch module. Where one site alone has it, it names the site.
+        idle: Sites whose modules are never called; they are named by their addresses only.
 
     Returns:
         Selections by address, in the order of `units`, whatever the order of the patterns.
@@ -149,7 +151,13 @@ def select(
         address = replace(parsed, site=(aliases or {}).get(parsed.site, parsed.site))
         # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
         exact = [address.site] if address.site in units else []
-        sites = exact or [site for site in units if fnmatchcase(site, address.site)]
+        matching = exact or [site for site in units if fnmatchcase(site, address.site)]
+        sites = exact or [site for site in matching if site not in idle]
+        if matching and not sites:
+            raise SiteError(
+                f"The modules of all {noun}s that {address.site!r} names are never called, such as "
+                f"{matching[0]}."
+            )
         sites = sites or _sites_of_module(address.site, paths or {})
         if not sites:
             raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -173,11 +173,27 @@ class Attachment:
         """
         site_hook = self._site_hooks[address]
         stage_call = self._current_call(site_hook.site.stage)
+        if site_hook.mixes_branches:
+            stage_call = stage_call.merge_rows()
         if isinstance(value, Tensor):
             return self._edit_and_tap(address, value, stage_call)
-        joined = join_rows(site_hook, value, ragged=stage_call.merged)
+        if stage_call.merged:
+            result = self._visit_list(address, value, stage_call)
+            return value if result is value else type(value)(result)
+        # Branch by branch, since a negative prompt may have another number of tokens.
+        rows = list(value)
+        for branch, part in stage_call.rows.items():
+            call = replace(stage_call, rows={branch: slice(0, part.stop - part.start)})
+            rows[part] = self._visit_list(address, value[part], call)
+        unchanged = all(new is old for new, old in zip(rows, value, strict=True))
+        return value if unchanged else type(value)(rows)
+
+    def _visit_list(
+        self, address: str, value: Sequence[Tensor], stage_call: StageCall
+    ) -> Sequence[Tensor]:
+        joined = join_rows(self._site_hooks[address], value, ragged=stage_call.merged)
         result = self._edit_and_tap(address, joined.tensor, stage_call, joined.channels_last)
-        return value if result is joined.tensor else type(value)(joined.split(result))
+        return value if result is joined.tensor else joined.split(result)
 
     def finish(self, stage_modules: Mapping[str, nn.Module]) -> None:
         """Check that every edit was applied and every tap called.
@@ -222,7 +238,7 @@ class Attachment:
         if channels_last is None:
             channels_last = site_hook.has_channels_last(value.shape)
         # The number of samples if branches are merged, else 0.
-        merged_samples = stage_call.rows["cond"].stop if stage_call.merged else 0
+        merged_samples = next(iter(stage_call.rows.values())).stop if stage_call.merged else 0
         result = value
         for edit in self._edits_by_site.get(address, ()):
             if not _is_due(edit.steps, stage_call):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -19,7 +19,7 @@ from typing_extensions import override
 from clerestory.errors import ModelError, PromptError
 from clerestory.models.core.types import Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
-from clerestory.types import Floats, Pictures
+from clerestory.types import Floats, Pictures, Progress
 
 __all__ = [
     "Encoding",
@@ -62,6 +62,8 @@ class SiteHook:
             where the module does not tell.
         text_window: Name of the text window whose tokens the positions are, or start with; ""
             if positions are not tokens.
+        mixes_branches: Whether the module's rows are not those of its stage's network, so that the
+            branches of guidance in them cannot be told apart.
     """
 
     site: Site
@@ -72,6 +74,7 @@ class SiteHook:
     channels: int | None = None
     channels_last: bool | None = None
     text_window: str = ""
+    mixes_branches: bool = False
 
     @property
     def module(self) -> nn.Module | None:
@@ -113,6 +116,15 @@ class StageCall:
     timestep: float | None = None
     sigma: float | None = None
     merged: bool = False
+
+    def merge_rows(self) -> StageCall:
+        """The same call for a module whose rows are not those of its stage's network.
+
+        Returns:
+            A call of one branch whose rows cannot be told apart.
+        """
+        rows = next(iter(self.rows.values()))
+        return replace(self, rows={"cond": slice(0, rows.stop - rows.start)}, merged=True)
 
 
 @dataclass(frozen=True)
@@ -286,13 +298,13 @@ class Family(PromptReader, ABC):
         defaults: Default options.
         description: A note for users, such as a limitation; "" for none.
         size_multiple: Height and width must be multiples of this.
-        max_batch: Largest batch; None for no limit.
         negative_option: Option with the guidance scale of the negative prompt; "" if negative
             prompts are not supported.
         half_precision: The dtype on an accelerator with `dtype="auto"`.
         single_file_types: Names that diffusers gives to single-file checkpoints of this family.
         load_arguments: Further arguments of `from_pretrained` and `from_single_file`.
         optional_parts: Parts that a folder may lack, although diffusers asks for them.
+        probes: Whether `prepare` may run the pipeline.
         separate_prior: The pipelines of a family whose prior may be published apart; None where
             there is no such prior.
     """
@@ -310,8 +322,8 @@ class Family(PromptReader, ABC):
     defaults: Options = Options()
     description: str = ""
     size_multiple: int = 1
-    max_batch: int | None = None
     negative_option: str = "guidance"
+    probes: bool = True
     half_precision: ClassVar[str] = "float16"
     single_file_types: ClassVar[tuple[str, ...]] = ()
     load_arguments: ClassVar[Mapping[str, Any]] = {}
@@ -325,6 +337,25 @@ class Family(PromptReader, ABC):
         Args:
             pipeline: The pipeline.
         """
+
+    def prepare(self, options: Options, progress: Progress) -> None:
+        """Learn what has to be known before sites are read or edited; by default nothing.
+
+        Args:
+            options: Those of the run.
+            progress: Called with a label, what is done and how much there is.
+        """
+
+    def batch_limit(self, addresses: Sequence[str]) -> int | None:
+        """The largest number of samples that can be drawn together.
+
+        Args:
+            addresses: The sites that are read and edited on the way.
+
+        Returns:
+            None without a limit, as by default.
+        """
+        return None
 
     @cached_property
     def hooks_by_address(self) -> dict[str, SiteHook]:

@@ -22,7 +22,7 @@ from clerestory.models.core.attachment import Attachment
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.rows import Rows, is_row_list
 
-__all__ = ["attach", "halt_before", "watch_outputs"]
+__all__ = ["attach", "halt_before", "watch_inputs", "watch_outputs"]
 
 
 @contextmanager
@@ -103,6 +103,37 @@ def watch_outputs(
         for name, module in modules.items():
             # Not prepended: edits come first.
             hooks.callback(module.register_forward_hook(output_hook(name)).remove)
+        yield
+
+
+@contextmanager
+def watch_inputs(
+    modules: Mapping[str, nn.Module],
+    callback: Callable[[str, Sequence[Any], Mapping[str, Any]], None],
+) -> Iterator[None]:
+    """Call a function with what modules are given, before any edits, for as long as this is open.
+
+    Args:
+        modules: Modules by name.
+        callback: Called in this thread with the name, the arguments by position and those by name,
+            which it must not change.
+
+    Yields:
+        Nothing; the hooks are removed at the end.
+    """
+    thread = threading.get_ident()
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if threading.get_ident() == thread:
+                callback(name, args, kwargs)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            handle = module.register_forward_pre_hook(hook_of(name), prepend=True, with_kwargs=True)
+            hooks.callback(handle.remove)
         yield
 
 

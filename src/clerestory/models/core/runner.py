@@ -158,12 +158,15 @@ def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> lis
 
 
 def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
+    if request.read or request.taps or any(request.edit_sets) or not request.pictures:
+        with progress_bars(request.progress) as progress:
+            model.family.prepare(request.samples[0].options, progress)
     sweep = _Sweep(model, request)
     if "vae" in sweep.stages:
         options = request.samples[0].options
         check_tiling(model.pipeline, options.height, options.width)
     # A family that cannot tell the rows of a batch apart draws one sample at a time.
-    size = min(request.batch, model.family.max_batch or request.batch)
+    size = min(request.batch, model.family.batch_limit(sweep.sites) or request.batch)
     total, completed = len(request.samples) * len(request.edit_sets), 0
     outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
     with (
@@ -209,6 +212,7 @@ class _Sweep:
         # Stages, and between encode and draw stages the conditioning site: a run may stop there.
         self.order = (*encoders, self.family.conditioning_site, *later)
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
+        self.sites = list(dict.fromkeys(sites))
         self.stages = {self.hooks[site].site.stage for site in sites}
         self.until = self._last_stage()
         self._check_word()

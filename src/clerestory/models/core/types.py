@@ -125,6 +125,8 @@ class Site:
         heads: Number of attention heads, whose units follow one another; None without heads.
         module: The torch module itself; None for a value that goes from one part of the model to
             the next.
+        idle: Whether its module was never called in a short run with default options; patterns
+            with `*` leave it out.
     """
 
     address: str
@@ -134,6 +136,7 @@ class Site:
     heads: int | None = None
     # Neither shown nor compared: two loads of one model have equal sites but different modules.
     module: Any = field(default=None, repr=False, compare=False)
+    idle: bool = False
 
     @property
     def stage(self) -> str:
@@ -163,6 +166,7 @@ class Sites(Mapping[str, Site]):
         self._units = {site.address: site.shape[1] for site in sites}
         self._heads = {site.address: site.heads for site in sites}
         self._paths = {site.address: site.path for site in sites if site.path}
+        self._idle = {site.address for site in sites if site.idle}
 
     def __getitem__(self, address: str) -> Site:
         return self._sites[next(iter(self.select(address, single=True)))]
@@ -214,6 +218,7 @@ class Sites(Mapping[str, Site]):
             heads=self._heads,
             aliases=self._aliases,
             paths=self._paths,
+            idle=self._idle,
         )
 
 

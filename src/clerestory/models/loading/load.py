@@ -38,6 +38,7 @@ def load(
     lora: str | Path | None = None,
     config: str | Path | None = None,
     pickles: bool = False,
+    probe: bool = True,
 ) -> Model:
     """Open a text-to-image model.
 
@@ -56,6 +57,9 @@ def load(
         lora: A LoRA file, folder or id.
         config: A folder or id with the configuration of a single file's parts.
         pickles: Whether pickled weights may be read, which can run code; else safetensors only.
+        probe: Whether a pipeline of no known family may be run a few times for two steps at a small
+            size, when its sites are first read, edited or listed, to learn their order, its
+            branches of guidance, its steps and whether samples can be drawn together.
 
     Returns:
         The model.
@@ -86,7 +90,7 @@ def load(
             # A pipeline object stays where its owner put it, unless a device is asked for.
             destination = None if device == "auto" and offload is None else target
             _place_pipeline(source, destination, offload, lora)
-        return wrap(source, load_options=load_options)
+        return wrap(source, load_options=load_options, probe=probe)
     checkpoint = find_checkpoint(source)
     if checkpoint is None:
         _check_name(source)
@@ -101,10 +105,18 @@ def load(
         revision=checkpoint.revision,
         profile=checkpoint.profile,
         load_options=load_options,
+        probe=probe,
     )
     # A partial of a module's function can be pickled, a closure could not.
     model.reopen = partial(
-        load, source, device=device, dtype=dtype, offload=offload, pickles=pickles, **parts
+        load,
+        source,
+        device=device,
+        dtype=dtype,
+        offload=offload,
+        pickles=pickles,
+        probe=probe,
+        **parts,
     )
     return model
 
@@ -117,6 +129,7 @@ def wrap(
     revision: str = "",
     profile: ModelProfile | None = None,
     load_options: Mapping[str, str] | None = None,
+    probe: bool = True,
 ) -> Model:
     """Make a model of a pipeline object, which is not changed.
 
@@ -128,6 +141,7 @@ def wrap(
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What the model brings besides its weights; None for nothing.
         load_options: Options besides the name that it was opened with, to open it so again.
+        probe: As in `load`.
 
     Returns:
         The model.
@@ -152,6 +166,7 @@ def wrap(
     else:
         check_task(name or "This", type(pipeline))
         family = GenericFamily(pipeline)
+    family.probes = probe
     return Model(
         name or kind,
         family,

@@ -1,0 +1,208 @@
+"""What short runs have shown of a pipeline of no known family; kept for pipelines like it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from torch import nn
+
+from clerestory.models.core.pipeline_state import pipeline_parts
+from clerestory.models.core.probe import (
+    ModuleTrace,
+    StagePattern,
+    Trace,
+    call_patterns,
+    has_batch_of,
+    record_trace,
+)
+from clerestory.models.core.types import Options, Sample
+from clerestory.types import Floats, Pictures, Progress
+
+__all__ = ["Mode", "Observations", "Observer", "find_observations", "keep_observations"]
+
+PROMPTS = ("a cat", "two old houses")
+"""Of different lengths: texts whose tokens are not padded have different shapes."""
+STEPS = {"steps": 2, "prior_steps": 2}
+LABEL = "watching short runs"
+
+Mode: TypeAlias = tuple[bool, ...]
+"""What decides on the branches of guidance: which scales are above 1, and a negative prompt."""
+_Run: TypeAlias = tuple[Trace, Pictures | Floats]
+
+
+@dataclass
+class Observations:
+    """What runs of a pipeline have shown.
+
+    Attributes:
+        options: Size and steps of these runs.
+        modules: What is known of modules that are called, by path.
+        inputs: The shapes of what each stage's network is given, by argument.
+        patterns: By mode, the calls of each stage.
+        has_batches: Whether several samples can be drawn at once.
+        failure: Why nothing could be learned; "" where it could.
+    """
+
+    options: dict[str, int] = field(default_factory=dict)
+    modules: Mapping[str, ModuleTrace] = field(default_factory=dict)
+    inputs: dict[str, Mapping[str | int, tuple[int, ...]]] = field(default_factory=dict)
+    patterns: dict[Mode, dict[str, StagePattern]] = field(default_factory=dict)
+    has_batches: bool = False
+    failure: str = ""
+
+
+_KEPT: dict[str, Observations] = {}
+"""By digest of a pipeline."""
+
+
+def find_observations(pipeline: Any) -> Observations | None:
+    """What is known already of pipelines of the same class, configuration and modules.
+
+    Args:
+        pipeline: A pipeline.
+
+    Returns:
+        Their observations; None where none was watched.
+    """
+    return _KEPT.get(_digest(pipeline))
+
+
+def keep_observations(pipeline: Any, observations: Observations) -> None:
+    """Keep what was learned of a pipeline, in this process; nothing where that failed.
+
+    Args:
+        pipeline: The pipeline.
+        observations: What was learned.
+    """
+    if not observations.failure:
+        _KEPT[_digest(pipeline)] = observations
+
+
+def _digest(pipeline: Any) -> str:
+    """A digest of the classes, configurations and modules of a pipeline's parts."""
+    parts = {
+        name: (
+            type(part).__qualname__,
+            str(getattr(part, "config", "")),
+            # A LoRA adds modules and leaves the configuration as it is.
+            [path for path, _ in part.named_modules()] if isinstance(part, nn.Module) else [],
+        )
+        for name, part in pipeline_parts(pipeline).items()
+    }
+    kind = type(pipeline)
+    described = json.dumps([kind.__module__, kind.__qualname__, parts], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Draws short pictures with a pipeline and notes what it calls.
+
+    Attributes:
+        components: By stage, the name and the module of a component.
+        networks: The module of each stage whose calls are the stage's.
+        schedulers: Schedulers by name.
+        draw: Draws samples; gives pictures from 0 to 1, or None where the pipeline was left early.
+        sizes: Options of a size, the smallest first; the first that can be drawn is taken.
+    """
+
+    components: Mapping[str, tuple[str, nn.Module]]
+    networks: Mapping[str, nn.Module]
+    schedulers: Mapping[str, Any]
+    draw: Callable[[Sequence[Sample]], Pictures | Floats | None]
+    sizes: Sequence[dict[str, int]]
+
+    def observe(
+        self, observations: Observations, mode: Mode, options: Options, progress: Progress
+    ) -> None:
+        """Learn how the pipeline runs in a mode of guidance: two prompts, alone and together.
+
+        Args:
+            observations: Where it is written; a failure as well, unless another mode succeeded.
+            mode: The mode.
+            options: Options of that mode.
+            progress: Called with a label, what is done and how much there is.
+        """
+        total = len(PROMPTS) + (not observations.modules)
+        progress(LABEL, 0, total)
+        runs: list[_Run] = []
+        for prompt in PROMPTS:
+            run = self._first_run(observations, prompt, options)
+            if run is None:
+                if observations.patterns:
+                    # Other modes of guidance are what they are; of this one nothing is known.
+                    observations.patterns[mode] = {}
+                return
+            runs.append(run)
+            progress(LABEL, len(runs), total)
+        traces = [trace for trace, _ in runs]
+        patterns = call_patterns(*traces)
+        if not observations.modules:
+            observations.modules = traces[0].modules
+            observations.inputs = {
+                stage: calls[0].shapes for stage, calls in traces[0].calls.items()
+            }
+            shortened = options.replace(**observations.options)
+            observations.has_batches = self._draws_batches(observations, runs, shortened, patterns)
+            progress(LABEL, total, total)
+        observations.patterns[mode] = patterns
+
+    def _first_run(self, observations: Observations, prompt: str, options: Options) -> _Run | None:
+        """A run at the smallest size that the pipeline draws; None where it draws at none."""
+        reason = ""
+        known = [observations.options] if observations.options else []
+        for size in known or [{**STEPS, **size} for size in self.sizes]:
+            try:
+                run = self._run([prompt], options.replace(**size))
+            except Exception as error:
+                # Pipelines refuse sizes with errors of any class, most of them deep inside.
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                continue
+            observations.options = size
+            return run
+        observations.failure = "" if observations.patterns else reason
+        return None
+
+    def _draws_batches(
+        self,
+        observations: Observations,
+        runs: Sequence[_Run],
+        options: Options,
+        patterns: Mapping[str, StagePattern],
+    ) -> bool:
+        """Whether samples that are drawn together are what they are alone, row by row.
+
+        Modules that have other rows in a batch are noted.
+        """
+        try:
+            batch, pictures = self._run(PROMPTS, options)
+        except Exception:
+            # Any pipeline may refuse a list of prompts or of generators in its own way.
+            return False
+        for path, module in observations.modules.items():
+            # Such as an embedding of positions, which has one row for all samples.
+            module.follows_rows &= path in batch.modules and batch.modules[path].follows_rows
+        alone = np.concatenate([drawn for _, drawn in runs])
+        return (
+            pictures.shape == alone.shape
+            and bool(np.abs(pictures - alone).max() < 2 / 255)
+            and has_batch_of(batch, [trace for trace, _ in runs], patterns)
+        )
+
+    def _run(self, prompts: Sequence[str], options: Options) -> _Run:
+        modules = {
+            f"{name}.{path}".rstrip("."): (stage, module)
+            for stage, (name, part) in self.components.items()
+            for path, module in part.named_modules()
+        }
+        with record_trace(modules, self.networks, self.schedulers) as trace:
+            # All have the same noise, so that runs differ in their prompts alone.
+            pictures = self.draw([Sample(prompt, 0, options) for prompt in prompts])
+        if pictures is None or not np.isfinite(pictures).all():
+            raise ValueError("it drew no pictures with finite values")
+        return trace, pictures
