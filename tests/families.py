@@ -192,6 +192,61 @@ def flux(scheduler: str = "flow", *, guided: bool = True) -> Any:
     )
 
 
+def chroma(scheduler: str = "flow") -> Any:
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel
+
+    t5 = tiny_t5_tokenizer()
+    transformer = ChromaTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    _strengthen(transformer.context_embedder)
+    return ChromaPipeline(
+        vae=tiny_vae(),
+        text_encoder=tiny_t5(t5),
+        tokenizer=t5,
+        transformer=transformer,
+        scheduler=_schedulers()[scheduler](),
+    )
+
+
+def aura_flow(scheduler: str = "flow") -> Any:
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
+
+    t5 = tiny_t5_tokenizer()
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_mmdit_layers=2,
+        num_single_dit_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=32,
+        pos_embed_max_size=256,
+    )
+    _strengthen(transformer.proj_out)
+    for block in transformer.joint_transformer_blocks:
+        _strengthen(block.attn.to_out[0])
+    return AuraFlowPipeline(
+        vae=tiny_vae(),
+        text_encoder=tiny_t5(t5),
+        tokenizer=t5,
+        transformer=transformer,
+        scheduler=_schedulers()[scheduler](),
+    )
+
+
 def pixart(scheduler: str = "dpm", *, sigma: bool = False) -> Any:
     from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
 
@@ -261,6 +316,11 @@ def karlo() -> Any:
     )
 
 
+def _strengthen(layer: Any) -> None:
+    """Random weights hardly listen to the text."""
+    layer.weight.data.mul_(30)
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "unclip": tiny_pipeline,
     "stable_diffusion": stable_diffusion,
@@ -268,6 +328,8 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "stable_diffusion_3": stable_diffusion_3,
     "flux": flux,
     "pixart": pixart,
+    "chroma": chroma,
+    "aura_flow": aura_flow,
 }
 
 

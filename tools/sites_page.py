@@ -17,6 +17,8 @@ TITLES = {
     "stable_diffusion_xl": "SDXL, SDXL Turbo",
     "stable_diffusion_3": "Stable Diffusion 3",
     "flux": "Flux.1",
+    "chroma": "Chroma",
+    "aura_flow": "AuraFlow",
     "pixart": "PixArt Alpha, Sigma",
 }
 TAPS = {

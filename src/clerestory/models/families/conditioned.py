@@ -32,7 +32,14 @@ from clerestory.models.families.networks import end_hooks, map_hooks
 from clerestory.models.families.text import PipelineTextEncoder
 from clerestory.types import Floats, Pictures
 
-__all__ = ["ConditionedFamily", "TextFamily", "condition_hook", "denoising_call", "pooled_hook"]
+__all__ = [
+    "BranchCalls",
+    "ConditionedFamily",
+    "TextFamily",
+    "condition_hook",
+    "denoising_call",
+    "pooled_hook",
+]
 
 CONDITION, POOLED = "denoiser/condition", "denoiser/pooled"
 LATENT_ARGUMENTS = {"unet": "sample", "transformer": "hidden_states"}
@@ -141,12 +148,26 @@ class ConditionedFamily(Family):
         return denoising_call(self.denoising_pipeline.scheduler, call, rows)
 
 
+class BranchCalls(ConditionedFamily):
+    """A pipeline that calls its denoiser once for each branch of guidance, the prompt first."""
+
+    @override
+    def denoiser_call(self, call: int, batch: Sequence[Sample]) -> StageCall:
+        branches: list[Branch] = ["cond"]
+        if self.has_two_branches(batch[0].options):
+            branches.append("uncond")
+        step, branch = divmod(call, len(branches))
+        rows = {branches[branch]: slice(0, len(batch))}
+        return denoising_call(self.denoising_pipeline.scheduler, step, rows)
+
+
 class TextFamily(ConditionedFamily):
     """A pipeline whose text states go straight to its denoiser, without a prior.
 
     Attributes:
         encoded_arguments: Arguments of the pipeline's call that its `encode_prompt` returns, in
-            this order; a pipeline without pooled states returns the first two.
+            this order, "" for what the call makes itself; a pipeline without pooled states returns
+            the first two.
 
     Args:
         pipeline: The pipeline.
@@ -265,7 +286,7 @@ class TextFamily(ConditionedFamily):
         )
         if stops_early:
             return None
-        arguments = {name: value for name, value in arguments.items() if value is not None}
+        arguments = {name: value for name, value in arguments.items() if name and value is not None}
         branches: tuple[Branch, Branch] = ("cond", "uncond")
         conditioning: dict[str, dict[Branch, Tensor]] = {
             address: {

@@ -11,19 +11,18 @@ text first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from typing_extensions import override
 
-from clerestory.models.core.family import SiteHook, StageCall, families
-from clerestory.models.core.types import Branch, Options, Sample
+from clerestory.models.core.family import SiteHook, families
+from clerestory.models.core.types import Options
 from clerestory.models.families.clip_text import ClipTextEncoder
 from clerestory.models.families.conditioned import (
+    BranchCalls,
     TextFamily,
     condition_hook,
-    denoising_call,
     pooled_hook,
 )
 from clerestory.models.families.networks import Block, stream_hooks
@@ -33,7 +32,7 @@ __all__ = ["Flux"]
 
 
 @families.register("FluxPipeline")
-class Flux(TextFamily):
+class Flux(BranchCalls, TextFamily):
     """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
     half_precision = "bfloat16"
@@ -92,16 +91,6 @@ class Flux(TextFamily):
         # 1.0 is the pipeline's own value for no second branch.
         strength = options.true_guidance if self.has_two_branches(options) else 1.0
         return {**super().pipeline_options(options), "true_cfg_scale": strength}
-
-    @override
-    def denoiser_call(self, call: int, batch: Sequence[Sample]) -> StageCall:
-        branches: list[Branch] = ["cond"]
-        if self.has_two_branches(batch[0].options):
-            branches.append("uncond")
-        # The pipeline calls the denoiser once for each branch, so there may be two calls a step.
-        step, branch = divmod(call, len(branches))
-        rows = {branches[branch]: slice(0, len(batch))}
-        return denoising_call(self.denoising_pipeline.scheduler, step, rows)
 
 
 def _single_hooks(net: Any, window: int) -> list[SiteHook]:

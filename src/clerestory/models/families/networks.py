@@ -97,14 +97,19 @@ class Block:
         return hooks
 
     def mlp(self, path: str) -> SiteHook:
-        """The neurons of diffusers' `FeedForward`: after the non-linearity or the gate.
+        """The neurons of a feed-forward network: after the non-linearity or the gate.
 
         Args:
-            path: The dotted path within the block of the `FeedForward`.
+            path: The dotted path within the block of diffusers' `FeedForward`, or of one with a
+                gate of its own, whose last matrix is `out_projection`.
 
         Returns:
             The hook of `mlp`.
         """
+        last = getattr(self.module.get_submodule(path), "out_projection", None)
+        if last is not None:
+            # No module makes the product of gate and value, so they are what this one takes.
+            return self.tap("mlp", f"{path}.out_projection", last.in_features, is_input=True)
         # The width that the second matrix takes: a gated first layer has twice as many outputs
         # before its gate.
         units = self.module.get_submodule(path).net[-1].in_features
@@ -159,21 +164,27 @@ def basic_hooks(block: Block, text_window: str, window: int) -> list[SiteHook]:
 
 
 def stream_hooks(
-    index: int, module: Any, width: int, window: int, text_window: str
+    index: int,
+    module: Any,
+    width: int,
+    window: int,
+    text_window: str,
+    path: str = "transformer.transformer_blocks",
 ) -> list[SiteHook]:
     """One block of two streams (Esser et al. 2024), which meet in their attention.
 
     Args:
         index: The block's index.
-        module: diffusers' `JointTransformerBlock` or `FluxTransformerBlock`.
+        module: diffusers' `JointTransformerBlock`, `FluxTransformerBlock`, or one like them.
         width: Units of both streams.
         window: Number of tokens of the text's stream.
         text_window: The window that they are.
+        path: The dotted path of the list of blocks in the pipeline.
 
     Returns:
         Hooks of the picture's stream, then of the text's.
     """
-    picture = Block(f"denoiser.blocks.{index}", f"transformer.transformer_blocks.{index}", module)
+    picture = Block(f"denoiser.blocks.{index}", f"{path}.{index}", module)
     text = replace(
         picture, address=f"{picture.address}.text", positions=window, text_window=text_window
     )
