@@ -1,4 +1,4 @@
-"""Arguments of public functions, checked against their annotations before anything runs.
+"""Arguments of public functions, validated by pydantic against their annotations.
 
 >>> @checked()
 ... def draw(prompts: str | Sequence[str], *, steps: int = 50) -> None: ...
@@ -6,30 +6,32 @@
 Traceback (most recent call last):
     ...
 clerestory.errors.OptionError: draw() has no argument 'step'. Write steps.
->>> draw("a cat", steps="3")
+>>> draw(["a cat", None])
 Traceback (most recent call last):
     ...
-clerestory.errors.OptionError: steps is '3'; write a whole number.
+clerestory.errors.PromptError: prompts[1] is None; it must be a valid string.
 
-What means the same is converted: numpy scalars, an array or a series or a generator where a
-sequence is expected, a text where a path is. Nothing is guessed.
+This is `pydantic.validate_call` with rules of its own. Scalars are strict. What means the same is
+converted: numpy scalars, an array or a series or a generator where a sequence is expected, a string
+where a path is. A value that needs no conversion stays the same object; pydantic would copy it.
 """
 
 from __future__ import annotations
 
-import builtins
 import functools
 import inspect
-import itertools
-import os
-import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from operator import is_
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import numpy as np
+import pydantic
+from pydantic import BeforeValidator, Field, PlainValidator, Strict, Tag, WrapValidator
+from pydantic_core import ErrorDetails, core_schema
 
 from clerestory.errors import (
     ClerestoryError,
@@ -41,10 +43,9 @@ from clerestory.errors import (
 )
 from clerestory.registry import nearest, suggest
 
-__all__ = ["checked", "checked_constructor", "unknown_name"]
+__all__ = ["checked", "unknown_name"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
+T = TypeVar("T", bound=Callable[..., Any])
 
 ALIASES = {
     "prompt": "prompts",
@@ -74,95 +75,51 @@ ERRORS: Mapping[str, type[ClerestoryError]] = {
     "sites": SiteError,
 }
 """Classes of the errors of arguments that have one of their own."""
-FOREIGN = {"builtins", "numpy", "pandas", "torch", "pathlib", "collections", "diffusers"}
-"""Packages of values that are surely not what a class of Clerestory is meant by."""
-VARIABLE = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-SHOWN = 60
+CALLS = {
+    "missing_argument": "needs {names}; write {name}=….",
+    "missing_keyword_only_argument": "needs {names}; write {name}=….",
+    "multiple_argument_values": "got {name} twice, by its place and by its name.",
+    "unexpected_positional_argument": "takes fewer arguments by place; write {other}=… for others.",
+}
+"""What is wrong with a call, by pydantic's types of errors."""
+INSTANCES = {
+    "Model": "a model, from clerestory.load(…)",
+    "Recording": "a recording, from clerestory.Recording.open(…)",
+    "Findings": "findings, from clerestory.find(…)",
+    "Store": "a store: write clerestory.Recording.open(folder)",
+    "DataFrame": "a table",
+    "Edit": "an edit, such as Add(…)",
+    "Progress": "a function of (label, completed, total)",
+}
+"""How to come by an instance of a class."""
+MAX_LENGTH = 60
 """Characters of a value that a message has."""
-MANY = 10_000_000
-"""The largest number of values that is taken from a generator."""
-
-Hint: TypeAlias = Any
-
-
-class _MismatchError(Exception):
-    """A value that does not fit; its argument is what to write instead."""
+MAX_ITEMS = 10_000_000
+"""Items that are read of a sequence, since a generator may never end."""
 
 
 def checked(
-    error: type[ClerestoryError] | None = None,
-    *,
-    options: Sequence[str] = (),
-    hints: Callable[[], Mapping[str, Hint]] | None = None,
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Check a function's arguments before it runs.
+    error: type[ClerestoryError] | None = None, *, options: Sequence[str] = ()
+) -> Callable[[T], T]:
+    """Check the arguments of a function, or of a class's constructor, before it runs.
 
     Args:
         error: Class of the errors; by default that of the argument, mostly `OptionError`.
         options: Names that the function's `**options` may have.
-        hints: Gives the types of the arguments where the function's module lacks their names.
 
     Returns:
-        A decorator. The function then raises one line that says what to write for an unknown,
-        missing or mistyped argument, and never a TypeError of Python.
+        A decorator; of a class it goes above `@dataclass`. An unknown, missing or mistyped argument
+        is then an error of one line that says what to write, and never a TypeError of Python.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        signature = inspect.signature(function)
-        # A constructor is called by the name of its class, a method by its own.
-        name = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
-
-        # Resolved at the first call: modules of the annotations may be imported by then only.
-        @functools.cache
-        def types_of() -> Mapping[str, Hint]:
-            return _hints(function, signature) if hints is None else hints()
-
-        @functools.wraps(function)
-        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError as reason:
-                raise _binding_error(
-                    name, signature, args, kwargs, error or OptionError
-                ) from reason
-            arguments = bound.arguments
-            for parameter, value in list(arguments.items()):
-                kind = signature.parameters[parameter].kind
-                if kind is inspect.Parameter.VAR_KEYWORD and options:
-                    for key in value:
-                        if key not in options:
-                            known = [*_keywords(signature), *options]
-                            raise OptionError(unknown_name(f"{name}()", key, known))
-                elif kind not in (
-                    inspect.Parameter.VAR_KEYWORD,
-                    inspect.Parameter.VAR_POSITIONAL,
-                ):
-                    arguments[parameter] = _convert(
-                        parameter, value, types_of().get(parameter, Any), error
-                    )
-            return function(*bound.args, **bound.kwargs)
-
-        return wrapped
-
-    return decorate
-
-
-def checked_constructor(error: type[ClerestoryError]) -> Callable[[type[R]], type[R]]:
-    """Check the arguments of a class's constructor, as `checked` does those of a function.
-
-    Args:
-        error: Class of the errors.
-
-    Returns:
-        A decorator of classes, which goes above `@dataclass`.
-    """
-
-    def decorate(kind: type[R]) -> type[R]:
-        # By the whole class: its module lacks the names of inherited fields' types.
-        hints = functools.partial(typing.get_type_hints, kind, include_extras=True)
-        constructor: Any = kind.__init__
-        kind.__init__ = checked(error, hints=hints)(constructor)  # type: ignore[method-assign]
-        return kind
+    def decorate(target: T) -> T:
+        if not isinstance(target, type):
+            return _checked(target, error, options)
+        kind: Any = target
+        # The class's own: a constructor lacks the names of the types of inherited fields.
+        kind.__init__.__annotations__ = typing.get_type_hints(kind, include_extras=True)
+        kind.__init__ = _checked(kind.__init__, error, options)
+        return target
 
     return decorate
 
@@ -187,347 +144,187 @@ def unknown_name(owner: str, name: str, arguments: Iterable[str]) -> str:
     return f"{owner} has no argument {name[:80]!r}.{hint}"
 
 
-def _keywords(signature: inspect.Signature) -> list[str]:
-    """Arguments that may be given by name, without `self`."""
-    return [
-        each.name
-        for each in signature.parameters.values()
-        if each.kind not in VARIABLE and each.name not in ("self", "cls")
-    ]
+def _checked(function: T, error: type[ClerestoryError] | None, options: Sequence[str]) -> T:
+    parameters = inspect.signature(function).parameters
+    # A constructor is called by the name of its class, a method by its own.
+    owner = function.__qualname__.removesuffix(".__init__").rpartition(".")[2] + "()"
+    variable = {name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD}
+    known = [name for name in parameters if name not in {"self", "cls"} | variable] + [*options]
 
+    # At the first call: building a validator takes milliseconds, and few are used.
+    validator = functools.cache(functools.partial(_validator, function))
 
-def _binding_error(
-    name: str,
-    signature: inspect.Signature,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    error: type[ClerestoryError],
-) -> ClerestoryError:
-    """The error for arguments that do not fit a signature."""
-    known = _keywords(signature)
-    parameters = signature.parameters
-    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-    for key in kwargs:
-        if key not in known and not takes_any:
-            return error(unknown_name(f"{name}()", key, known))
-    ordered = [
-        each.name
-        for each in parameters.values()
-        if each.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(args) > len(ordered):
-        named = [each for each in known if each not in ordered]
-        write = f"; write {named[0]}=… for the others" if named else ""
-        count = len([each for each in ordered if each not in ("self", "cls")])
-        return error(f"{name}() takes {count} arguments without a name{write}.")
-    twice = [each for each in ordered[: len(args)] if each in kwargs]
-    if twice:
-        return error(f"{name}() got {twice[0]} twice, by its place and by its name.")
-    given = {*ordered[: len(args)], *kwargs}
-    missing = [
-        each
-        for each in known
-        if each not in given and parameters[each].default is inspect.Parameter.empty
-    ]
-    return error(f"{name}() needs {' and '.join(missing)}; write {missing[0]}=….")
-
-
-def _convert(name: str, value: Any, hint: Hint, error: type[ClerestoryError] | None) -> Any:
-    try:
-        converted = _match(value, hint)
-        # Generators of random numbers take no other.
-        if name == "seed" and isinstance(converted, int) and converted < 0:
-            raise _MismatchError("a whole number from 0 up")
-        return converted
-    except _MismatchError as mismatch:
-        kind = error or ERRORS.get(name, OptionError)
-        raise kind(f"{name} is {_show(value)}; write {mismatch}.") from None
-
-
-# --- annotations -------------------------------------------------------------------------------
-
-
-class _Unresolved(type):
-    """A class that an annotation names and that is imported for type checkers only.
-
-    It stands in a union or as a parameter, as any class does; values are compared with its name.
-    """
-
-    def __getattr__(cls, name: str) -> _Unresolved:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Unresolved(name, (), {})
-
-    def __getitem__(cls, item: Any) -> _Unresolved:
-        return cls
-
-
-class _Names(dict[str, Any]):
-    """Names of annotations that a module does not define: they stay unresolved."""
-
-    def __init__(self, module: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.module = module
-
-    def __missing__(self, name: str) -> Any:
-        # KeyError lets `eval` look among the module's names and the built-in ones.
-        if name in self.module or hasattr(builtins, name):
-            raise KeyError(name)
-        return _Unresolved(name, (), {})
-
-
-def _hints(function: Callable[..., Any], signature: inspect.Signature) -> dict[str, Hint]:
-    module: Mapping[str, Any] = getattr(inspect.unwrap(function), "__globals__", {})
-    return {
-        name: _resolve(parameter.annotation, module)
-        for name, parameter in signature.parameters.items()
-    }
-
-
-def _resolve(annotation: Any, module: Mapping[str, Any]) -> Hint:
-    if annotation is inspect.Parameter.empty:
-        return Any
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        # Annotations are source text of this package or of a plug-in, never of a file of data.
-        return eval(annotation, dict(module), _Names(module))
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return Any
-
-
-# --- values ------------------------------------------------------------------------------------
-
-
-def _match(value: Any, hint: Hint) -> Any:
-    """The value as the annotation wants it; `_MismatchError` where it does not fit."""
-    if hint is Any or isinstance(hint, TypeVar):
-        return value
-    if isinstance(hint, str):  # within a union of quoted names
-        return value
-    if hint is None or hint is type(None):
-        if value is None:
-            return None
-        raise _MismatchError("None")
-    origin: Any = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _match_union(value, typing.get_args(hint))
-    if origin is Literal:
-        return _match_choice(value, typing.get_args(hint))
-    if origin is typing.Annotated:
-        return _match(value, typing.get_args(hint)[0])
-    if origin is not None:
-        return _match_generic(value, origin, typing.get_args(hint))
-    return _SCALARS.get(hint, functools.partial(_match_class, hint=hint))(value)
-
-
-def _match_union(value: Any, members: Sequence[Hint]) -> Any:
-    if any(getattr(each, "__module__", "").startswith("numpy._typing") for each in members):
-        return value  # ArrayLike: whoever takes an array checks its shape
-    advice = []
-    for member in members:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if options or not variable:
+            for key in kwargs:
+                if key not in known:
+                    raise (error or OptionError)(unknown_name(owner, key, known))
         try:
-            return _match(value, member)
-        except _MismatchError as mismatch:
-            # None is not what somebody wants who gave a value.
-            advice += [] if member in (None, type(None)) else [str(mismatch)]
-    raise _MismatchError(" or ".join(dict.fromkeys(advice)))
+            values, named = validator()(*args, **kwargs)
+        except pydantic.ValidationError as reason:
+            name, line = _explain(reason.errors(), owner, parameters)
+            raise (error or ERRORS.get(name, OptionError))(line) from None
+        # Not within the validation: an error of its own is not one of its arguments.
+        return function(*values, **named)
+
+    return wrapped  # type: ignore[return-value]
 
 
-def _match_choice(value: Any, choices: Sequence[Any]) -> Any:
-    for choice in choices:
-        # Types too: 1 equals True.
-        if isinstance(value, type(choice)) and value == choice:
-            return choice
-    raise _MismatchError(" or ".join(map(str, choices)))
+# --- validation --------------------------------------------------------------------------------
 
 
-def _match_generic(value: Any, origin: Any, members: tuple[Hint, ...]) -> Any:
-    if origin is Callable:
-        if callable(value):
-            return value
-        raise _MismatchError("a function")
-    if origin is tuple and members[-1:] != (Ellipsis,):
-        if isinstance(value, list | tuple) and len(value) == len(members):
-            return tuple(map(_match, value, members))
-        raise _MismatchError(f"{len(members)} of {_noun(members[0])}, as a tuple")
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return _match_mapping(value, members)
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        return _match_sequence(value, members[0] if members else Any)
-    if origin in (Iterable, Iterator):
-        return value
-    return value  # arrays: whoever takes one checks its shape
+def _validator(function: Callable[..., Any]) -> Callable[..., tuple[Any, dict[str, Any]]]:
+    """A function of the same signature that returns its arguments, validated."""
+
+    def arguments(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        return args, kwargs
+
+    signature = inspect.signature(function)
+    arguments.__signature__ = signature  # type: ignore[attr-defined]
+    # Without the result, whose type may be imported for type checkers only.
+    arguments.__annotations__ = {**function.__annotations__, "return": None}
+    scope = getattr(function, "__globals__", None)
+    hints = typing.get_type_hints(arguments, scope, include_extras=True)
+    if seed := hints.get("seed"):  # generators of random numbers take no negative one
+        hints["seed"] = Annotated[seed, Field(ge=0)]
+    arguments.__annotations__ = {
+        name: _strict(hints.get(name, Any)) for name in signature.parameters
+    }
+    return pydantic.validate_call(arguments)
 
 
-def _match_mapping(value: Any, members: tuple[Hint, ...]) -> Any:
-    if not isinstance(value, Mapping):
-        key, item = members or ("", "")
-        raise _MismatchError(f"a dict from {_noun(key)} to {_noun(item)}")
-    if not members:
-        return value
-    try:
-        items = {_match(key, members[0]): _match(each, members[1]) for key, each in value.items()}
-    except _MismatchError as mismatch:
-        raise _MismatchError(f"a dict whose keys or values are each {mismatch}") from None
-    # Kept where nothing was converted: some mappings do more than a dict.
-    return value if items == value else items
-
-
-def _match_sequence(value: Any, member: Hint) -> Any:
-    # The keys of a dict have an order, other sets have none.
-    unordered = isinstance(value, AbstractSet) and not isinstance(value, KeysView)
-    if isinstance(value, str | bytes | Mapping) or unordered:
-        raise _MismatchError(_list_advice(value, member))
-    kind = type(value).__name__
-    if kind == "DataFrame":
-        raise _MismatchError("one of its columns, such as list(table['prompt'])")
-    if isinstance(value, Sequence):
-        items: Sequence[Any] = value
-    elif isinstance(value, np.ndarray) or kind in ("Series", "Index", "Tensor", "DataArray"):
-        if getattr(value, "ndim", 1) != 1:
-            raise _MismatchError(_list_advice(value, member))
-        items = value.tolist()
-    elif isinstance(value, Iterable) and not hasattr(value, "site"):
-        items = list(itertools.islice(value, MANY))
-    else:
-        raise _MismatchError(_list_advice(value, member))
-    if isinstance(items, range):
-        return items
-    try:
-        converted = [_match(item, member) for item in items]
-    except _MismatchError as mismatch:
-        raise _MismatchError(f"a list, each of whose items is {mismatch}") from None
-    # The same object where nothing was converted.
-    if items is value and all(new is old for new, old in zip(converted, items, strict=True)):
-        return value
-    return converted if isinstance(value, list) else tuple(converted)
-
-
-def _list_advice(value: Any, member: Hint) -> str:
-    try:
-        _match(value, member)
-    except _MismatchError:
-        return f"a list of {_noun(member)}"
-    # One where several are expected.
-    shown = repr(value)[:SHOWN] if isinstance(value, str | int | float) else "…"
-    return f"a list: [{shown}]"
-
-
-def _match_text(value: Any) -> str:
-    if isinstance(value, str):
-        return str(value) if type(value) is np.str_ else value
-    if isinstance(value, types.FunctionType) and hasattr(value, "classes"):
-        raise _MismatchError(f"its name, 'python:{value.__module__}:{value.__qualname__}'")
-    raise _MismatchError("a text")
-
-
-def _match_integer(value: Any) -> int:
-    scalar = _plain(value)
-    if isinstance(scalar, int) and not isinstance(scalar, bool):
-        return scalar
-    raise _MismatchError("a whole number")
-
-
-def _match_number(value: Any) -> float:
-    scalar = _plain(value)
-    if isinstance(scalar, int | float) and not isinstance(scalar, bool):
-        return scalar
-    raise _MismatchError("a number")
-
-
-def _match_bool(value: Any) -> bool:
-    scalar = _plain(value)
-    if isinstance(scalar, bool):
-        return scalar
-    raise _MismatchError("True or False")
-
-
-def _match_path(value: Any) -> Path:
-    # `os.fspath` of bytes is bytes, which pathlib refuses.
-    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
-        return value if isinstance(value, Path) else Path(value)
-    raise _MismatchError("a path")
-
-
-_SCALARS: dict[Any, Callable[[Any], Any]] = {
-    str: _match_text,
-    int: _match_integer,
-    float: _match_number,
-    bool: _match_bool,
-    Path: _match_path,
-    object: lambda value: value,
-}
-_NOUNS: dict[Any, str] = {
-    str: "texts",
-    int: "whole numbers",
-    float: "numbers",
-    bool: "True or False",
-    Path: "paths",
-}
+def _strict(hint: Any) -> Any:
+    """An annotation with the validators of this module."""
+    origin, members = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return Annotated[(_strict(members[0]), *members[1:])]
+    if origin in (Union, UnionType):
+        if any(getattr(each, "__module__", "").startswith("numpy._typing") for each in members):
+            return Any  # ArrayLike
+        # An empty tag keeps the member's name out of the place of an error.
+        choices = (
+            each if each is NoneType else Annotated[_strict(each), Tag("")] for each in members
+        )
+        return Union[tuple(choices)]  # noqa: UP007 - `|` takes no tuple
+    if origin is np.ndarray:
+        return Any  # whoever takes an array converts it and checks its shape
+    if origin is Sequence:
+        return Annotated[
+            list[_strict(members[0])],  # type: ignore[misc]
+            Field(max_length=MAX_ITEMS, fail_fast=True),
+            WrapValidator(_sequence),
+        ]
+    if origin is Mapping:
+        pair = map(_strict, members)
+        return Annotated[dict[tuple(pair)], WrapValidator(_mapping)]  # type: ignore[misc]
+    if origin is tuple:
+        return tuple[tuple(map(_strict, members))]  # type: ignore[misc]
+    if hint in SCALARS:
+        return SCALARS[hint]
+    if isinstance(origin or hint, type) and origin is not Callable:
+        # Not `pydantic.InstanceOf`, which examines the fields of a dataclass.
+        check = core_schema.is_instance_schema(origin or hint)
+        return Annotated[hint, pydantic.GetPydanticSchema(lambda kind, handler: check)]
+    return hint
 
 
 def _plain(value: Any) -> Any:
     """A number of numpy or torch as one of Python."""
-    if isinstance(value, np.generic) or (
-        hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0
-    ):
-        return value.item()
-    return value
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
-def _match_class(value: Any, hint: Hint) -> Any:
-    """A value of a class, or one that may stand for it; not a number, a text or an array."""
-    if isinstance(hint, _Unresolved):
-        # Any other name may be that of an alias, such as a union.
-        bases = (base.__name__ for base in type(value).__mro__)
-        if hint.__name__ not in _OPENED or hint.__name__ in bases:
-            return value
-    elif not isinstance(hint, type):
-        return value
-    elif getattr(hint, "_is_protocol", False):
-        # Only some protocols can be asked; of the others it is known whether they are called.
-        asked = getattr(hint, "_is_runtime_protocol", False)
-        called = "__call__" in vars(hint)
-        fits = callable(value) if called else type(value).__module__ != "builtins"
-        if isinstance(value, hint) if asked else fits:
-            return value
-    elif isinstance(value, hint):
-        return value
-    # By duck typing anything else may do, but not one of our own classes for another.
-    package = type(value).__module__.partition(".")[0]
-    if package in FOREIGN or (package == "clerestory" and hint.__name__ in _OPENED):
-        raise _MismatchError(_OPENED.get(hint.__name__, f"a {hint.__name__}"))
-    return value
+def _path(value: Any) -> Path:
+    # By itself, since pydantic's own takes no other class with `__fspath__`.
+    try:
+        return value if isinstance(value, Path) else Path(value)
+    except TypeError:
+        raise ValueError("it should be a path") from None
 
 
-_OPENED = {
-    "Model": "a model, from clerestory.load(…)",
-    "Recording": "a recording, from clerestory.Recording.open(…)",
-    "Findings": "findings, from clerestory.find(…)",
-    "Store": "clerestory.Recording.open(folder) instead",
-    "DataFrame": "a table",
-    "Edit": "an edit, such as Add(…)",
-    "Progress": "a function of (label, completed, total)",
+SCALARS: Mapping[Any, Any] = {
+    str: Annotated[str, Strict()],
+    int: Annotated[int, Strict(), BeforeValidator(_plain)],
+    float: Annotated[float, Strict(), BeforeValidator(_plain)],
+    bool: Annotated[bool, Strict(), BeforeValidator(_plain)],
+    Path: Annotated[Path, PlainValidator(_path)],
+    object: Any,
+    Any: Any,
 }
-"""How to come by a value of a class."""
 
 
-def _noun(hint: Hint) -> str:
-    members, origin = typing.get_args(hint), cast(Any, typing.get_origin(hint))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_noun(member) for member in members))
-    if origin is not None or hint is Any or isinstance(hint, str):
-        return "values"
-    return _NOUNS.get(hint, f"{getattr(hint, '__name__', 'value')}s")
+def _sequence(value: Any, validate: Callable[[Any], list[Any]]) -> Any:
+    if type(value).__name__ == "DataFrame":
+        raise ValueError("it should be one of its columns, such as list(table['prompt'])")
+    # The keys of a dict have an order, other sets have none.
+    unordered = isinstance(value, AbstractSet) and not isinstance(value, KeysView)
+    if unordered or isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        try:
+            validate([value])
+        except pydantic.ValidationError as reason:
+            raise ValueError(
+                f"it should be a list, each of whose items {_advice(reason.errors())}"
+            ) from None
+        item = repr(value)[:MAX_LENGTH] if isinstance(value, str | int | float) else "…"
+        raise ValueError(f"it should be a list: [{item}]")
+    array = value.to_numpy() if hasattr(value, "to_numpy") else value
+    # A tensor's items are tensors, which take a hundred times as long.
+    items = validate(array.tolist() if hasattr(array, "tolist") else array)
+    if isinstance(value, range) or (isinstance(value, Sequence) and all(map(is_, items, value))):
+        return value
+    return items if isinstance(value, list) else tuple(items)
+
+
+def _mapping(value: Any, validate: Callable[[Any], dict[Any, Any]]) -> Any:
+    items = validate(value)
+    return value if all(map(is_, items.values(), value.values())) else items
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+
+def _explain(
+    details: list[ErrorDetails], owner: str, parameters: Mapping[str, inspect.Parameter]
+) -> tuple[str, str]:
+    """The argument that does not fit, and one line that says what to write."""
+    by_name = [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY]
+    for kind, sentence in CALLS.items():
+        names = [str(each["loc"][0]) for each in details if each["type"] == kind]
+        if names:
+            words = {"name": names[0], "names": " and ".join(names), "other": [*by_name, "NAME"][0]}
+            return "", f"{owner} {sentence.format_map(words)}"
+    first = details[0]["loc"][0]
+    # An argument that is given by its place is called by it.
+    name = first if isinstance(first, str) else list(parameters)[first]
+    places = [tuple(part for part in each["loc"] if part not in ("", "[key]")) for each in details]
+    # Of the members of a union, the one that fits furthest: the list with one wrong item.
+    place = max((each for each in places if each[0] == first), key=len)
+    deepest = [each for each, where in zip(details, places, strict=True) if where == place]
+    item = "".join(f"[{repr(part)[:MAX_LENGTH]}]" for part in place[1:])
+    value = "missing" if deepest[0]["type"] == "missing" else _show(deepest[0]["input"])
+    return name, f"{name}{item} is {value}; it {_advice(deepest)}."
+
+
+def _advice(details: Sequence[ErrorDetails]) -> str:
+    """What a value must be: the alternatives, without repetitions."""
+    return "must " + " or ".join(dict.fromkeys(map(_requirement, details)))
+
+
+def _requirement(detail: ErrorDetails) -> str:
+    value, kind = detail["input"], detail.get("ctx", {}).get("class")
+    if kind in INSTANCES:
+        return f"be {INSTANCES[kind]}"
+    if detail["type"] == "string_type" and callable(value) and hasattr(value, "classes"):
+        return f"be its name, 'python:{value.__module__}:{value.__qualname__}'"
+    # pydantic's sentence: "Input should be a valid string".
+    return detail["msg"].partition(" should ")[2] or "be given"
 
 
 def _show(value: Any) -> str:
-    """A value in a message: itself where it is short and plain, else what it is."""
-    if value is None or isinstance(value, str | bytes | int | float | Path | np.generic):
-        text = repr(value)
-        return text if len(text) <= SHOWN else text[:SHOWN] + "…"
-    if isinstance(value, list | tuple | dict | set) and len(repr(value)) <= SHOWN:
-        return repr(value)
-    kind = type(value).__name__
-    return f"{'an' if kind[:1].lower() in tuple('aeiou') else 'a'} {kind}"
+    """A value in a message: itself where it is plain, else what it is."""
+    if not isinstance(
+        value, NoneType | str | bytes | int | float | Path | list | tuple | dict | set
+    ):
+        return f"of type {type(value).__name__}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= MAX_LENGTH else text[:MAX_LENGTH] + "…"

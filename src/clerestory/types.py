@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ ClaimStatus: TypeAlias = Literal["supported", "not supported", "undecided"]
 """What the evidence says of a claim."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Receives the progress of a piece of work."""
 

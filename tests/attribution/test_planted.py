@@ -14,7 +14,7 @@ from clerestory.attribution import attribute, paraphrase, parse_pieces
 from clerestory.attribution.games import estimates
 from clerestory.attribution.paraphrases import TEMPLATES
 from clerestory.attribution.shapley import all_coalitions, exact_indices
-from clerestory.models import Options
+from clerestory.models import Model, Options
 
 RED, BLUE = "python:planted:red=yes", "python:planted:blue=yes"
 NOISY = "[raven] in a [library]"
@@ -22,13 +22,16 @@ PROMPT = "[tycho] with a [raven] in a [library]"
 SEEDS = range(8)
 
 
-class Planted:
+class Planted(Model):
     """Draws red by the raven, more by raven and library together, and blue without the name."""
 
     name, revision, pipeline, conditioning_site = "planted", "", None, "decoder/condition"
     defaults = Options()
     sites: ClassVar[dict[str, Any]] = {"decoder/out": SimpleNamespace(stage="decoder")}
     family = SimpleNamespace(check_prompts=lambda prompts: None, encoder_stages=(), windows={})
+
+    def __init__(self) -> None:
+        """It has no pipeline."""
 
     def check_prompt(self, prompt: str) -> None:
         pass

@@ -31,16 +31,10 @@ def called(*words: object) -> Any:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """`study run` on a study that draws nothing, of a model that nobody has; a folder for it."""
-    monkeypatch.setattr(clerestory, "load", lambda *_, **__: stub_with_about())
+    monkeypatch.setattr(clerestory, "load", lambda *_, **__: stub_model())
     monkeypatch.setattr(Study, "load", lambda name, scale: SMALL)
     LOG.ran.clear()
     return tmp_path / "out"
-
-
-def stub_with_about() -> Any:
-    model = stub_model()
-    model.description = ""
-    return model
 
 
 def test_list_json_is_a_list_of_names_and_questions() -> None:

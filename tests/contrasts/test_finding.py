@@ -154,7 +154,7 @@ def test_only_neurons_or_only_directions_if_asked(recording: Any) -> None:
         findings = find(recording, **OPTIONS, kind=kind)
         assert {f.kind for f in findings.findings} == set(findings.table()["kind"]) == {kind}
         assert findings.tested == len(findings.findings)
-    with pytest.raises(OptionError, match="write neuron or direction or both"):
+    with pytest.raises(OptionError, match="it must be 'neuron', 'direction' or 'both'"):
         find(recording, **OPTIONS, kind="unit")
 
 

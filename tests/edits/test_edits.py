@@ -102,11 +102,20 @@ def test_an_edit_is_made_at_the_positions_that_it_names(positions):
     assert (changed == expected).all()
 
 
+class Foreign:
+    """An edit of another package, whose constructor checks nothing."""
+
+    site, positions = SITE, "middle"
+
+    def __call__(self, value):
+        return value
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
         (Add(SITE, np.ones(UNITS), positions="tokens:dog"), "absent from 1 of 1 prompts"),
-        (Add(SITE, np.ones(UNITS), positions="middle"), "write all, last or tokens:WORD"),
+        (Foreign(), "write all, last or tokens:WORD"),
         (Add("prior/embedding", np.ones(WIDTH), positions="last"), "needs a site with tokens"),
         (Add(SITE, np.ones(UNITS), positions="last", branch="both"), "branch cond"),
         (Clamp(f"{SITE}[99]", 1.0), "none of number 99"),
@@ -120,6 +129,7 @@ def test_an_edit_that_cannot_be_made_there_is_refused(edit, words):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
+        (lambda: Add(SITE, np.ones(UNITS), positions="middle"), "must match pattern '.*all"),
         (lambda: Clamp(SITE, 1.0), "not one neuron"),
         (lambda: Scale(f"{SITE}[1,2]", 1.0), "not one neuron"),
         (lambda: Clamp(f"{SITE}[1]", float("nan")), "must be a finite number"),

@@ -209,7 +209,7 @@ def test_a_lora_is_loaded_and_a_wrong_one_refused(folder, tmp_path):
 
 def test_offloading_without_an_accelerator_is_refused(folder):
     refused("offload='model' needs an accelerator", folder, offload="model")
-    with pytest.raises(OptionError, match="offload is 'disk'; write model or sequential"):
+    with pytest.raises(OptionError, match="offload is 'disk'; it must be 'model' or 'sequential'"):
         load(folder, device="cpu", offload="disk")
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
 
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
-from clerestory.models.profile import ModelProfile
+from clerestory.models import Model, ModelProfile
 from clerestory.studies import Study, StudyResult, run_study
 from clerestory.studies.schema import StudyClassifier
 from clerestory.studies.tasks import (
@@ -116,16 +115,19 @@ class Fresh(Fake):
     resumable = False
 
 
-def stub_model(name: str = "stub", revision: str = "1") -> Any:
+class StubModel(Model):
     """A model that nobody draws with."""
-    return SimpleNamespace(
-        name=name,
-        revision=revision,
-        sites={},
-        load_options={},
-        pipeline=None,
-        profile=ModelProfile(),
-    )
+
+    pipeline, description = None, ""
+
+    def __init__(self, name: str, revision: str) -> None:
+        self.name, self.revision, self.profile = name, revision, ModelProfile()
+        self.sites: Any = {}
+        self.load_options = {}
+
+
+def stub_model(name: str = "stub", revision: str = "1") -> Any:
+    return StubModel(name, revision)
 
 
 def fake_study(plan: Mapping[str, Task], **fields: Any) -> Study:

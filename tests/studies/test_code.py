@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -132,16 +131,12 @@ def test_who_runs_the_study_may_name_code(mark: Path, monkeypatch: pytest.Monkey
     caught = Study.load(file(JUDGE), "quick")
     plan: dict[str, Any] = {"fake.a": Fake(classifier="style", label="glass")}
     opened = caught.model_copy(update={"plan": plan, "headline": ("fake.a",)})
-    monkeypatch.setattr(clerestory, "load", lambda *_, **__: with_about())
+    monkeypatch.setattr(clerestory, "load", lambda *_, **__: stub_model())
     monkeypatch.setattr(Study, "load", lambda name, scale: opened)
     given = ["--classifier", f"style={EVIL}", "--classifier", "tint=colour:tint"]
     said = json.loads(call(app, "run", "s.toml", *given, "--json").stdout)
     assert mark.exists()
     assert f"style={EVIL}" in said["command"], "the file alone would be refused"
-
-
-def with_about() -> Any:
-    return SimpleNamespace(**vars(stub_model()), description="")
 
 
 def test_python_may_give_code_to_a_forecast_and_a_run(mark: Path, tmp_path: Path) -> None:

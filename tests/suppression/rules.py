@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 from clerestory.errors import PromptError
-from clerestory.models import Options
-from clerestory.models.profile import ModelProfile
+from clerestory.models import Model, ModelProfile, Options
 
 UNWANTED, PRESERVE = "python:colours:red=yes", "raven=python:colours:green=yes"
 LONGEST = 12
 
 
-class Painted:
+class Painted(Model):
     """Ravens are green, and red besides.
 
     They are not red with a negative prompt at a guidance of 8 or more, or after "please"; after

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -30,10 +30,8 @@ from clerestory.contrasts.predictions import PictureClassifiers
 from clerestory.contrasts.samples import contrast_samples, split_names
 from clerestory.contrasts.splits import combine_splits, count_contrasts
 from clerestory.errors import EvidenceError
+from clerestory.recordings.recording import Recording
 from clerestory.types import ProgressOption
-
-if TYPE_CHECKING:
-    from clerestory.recordings import Recording
 
 __all__ = ["find"]
 

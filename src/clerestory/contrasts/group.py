@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,12 +41,10 @@ from clerestory.contrasts.samples import (
 from clerestory.contrasts.splits import count_contrasts
 from clerestory.errors import EmptyArmError, EvidenceError, RegistryError
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.recordings.recording import Recording
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
-
-if TYPE_CHECKING:
-    from clerestory.recordings import Recording
 
 __all__ = ["group"]
 

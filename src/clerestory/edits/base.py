@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.arguments import checked_constructor
+from clerestory.arguments import checked
 from clerestory.errors import EditError
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import Branch, Edit
@@ -421,7 +421,7 @@ class _Edits(Registry[type[SiteEdit]]):
 
     @override
     def add(self, name: str, entry: type[SiteEdit]) -> type[SiteEdit]:
-        return super().add(name, checked_constructor(EditError)(entry))
+        return super().add(name, checked(EditError)(entry))
 
 
 edits: Registry[type[SiteEdit]] = _Edits(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,7 @@ class BudgetSpentError(Exception):
     """The budget is spent, or the search requests only sequences that are scored already."""
 
 
+@runtime_checkable
 class Search(Protocol):
     """A search algorithm, which inherits from this class or only has its method.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from typing_extensions import override
 
@@ -55,6 +55,7 @@ FIRST_ITEM = 1_000
 the steered model."""
 
 
+@runtime_checkable
 class Steered(Protocol):
     """A model that carries edits, as `SteeredModel` does."""
 

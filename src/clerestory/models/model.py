@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from clerestory.arguments import checked
 from clerestory.errors import ModelError, OptionError, PromptError
 from clerestory.models.core.bindings import Bindings
-from clerestory.models.core.family import TapCallback
+from clerestory.models.core.family import Family, SiteHook, TapCallback
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
@@ -16,9 +16,6 @@ from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Po
 from clerestory.models.profile import ModelProfile
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
-
-if TYPE_CHECKING:
-    from clerestory.models.core.family import Family, SiteHook
 
 __all__ = ["Model"]
 

@@ -10,9 +10,10 @@ import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from clerestory.arguments import checked
@@ -29,9 +30,6 @@ from clerestory.recordings.store import Store
 from clerestory.recordings.survey import Survey, survey
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["fill", "fill_chunk", "record", "record_plan", "start_recording"]
 

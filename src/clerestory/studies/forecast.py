@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clerestory.arguments import checked
 from clerestory.classifiers.base import trusted_names
+from clerestory.models import Model
 from clerestory.studies.runner import check_study, find_unavailable_tasks
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Cost
-
-if TYPE_CHECKING:
-    from clerestory.models import Model
 
 __all__ = ["Forecast", "forecast"]
 

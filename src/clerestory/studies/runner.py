@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clerestory.arguments import checked
 from clerestory.classifiers.base import trusted_names
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.io.reading import path_inside, read_text, wrap_errors
 from clerestory.io.writing import atomic_file
+from clerestory.models import Model
 from clerestory.models.provenance import provenance_of
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
@@ -29,9 +29,6 @@ from clerestory.studies.results import TASKS, StudyResult, TaskRun, skipped_resu
 from clerestory.studies.schema import Study
 from clerestory.studies.tasks import Claim, Task, TaskContext, TaskResult
 from clerestory.types import Progress, ProgressOption
-
-if TYPE_CHECKING:
-    from clerestory.models import Model
 
 __all__ = ["check_folder", "check_study", "find_unavailable_tasks", "run_study"]
 

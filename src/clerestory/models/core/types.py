@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from clerestory.arguments import checked, checked_constructor, unknown_name
+from clerestory.arguments import checked, unknown_name
 from clerestory.checks import check_minimum
 from clerestory.errors import OptionError, SiteError
 from clerestory.models.core.addresses import SiteSelection, select
@@ -36,7 +36,7 @@ Pool = str
 """How positions are pooled: `mean`, `max`, `last`, `none`, or `tokens:WORD`."""
 
 
-@checked_constructor(OptionError)
+@checked(OptionError)
 @dataclass(frozen=True)
 class Options:
     """How samples are drawn; a model's `defaults` are one of these.
@@ -243,6 +243,7 @@ class Step:
     call: int = 0
 
 
+@runtime_checkable
 class Edit(Protocol):
     """A change of one site; any callable with a `site` is one.
 

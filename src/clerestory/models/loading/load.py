@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import torch
 
 from clerestory.arguments import checked
 from clerestory.checks import check_choice
@@ -16,9 +18,6 @@ from clerestory.models.loading.plugins import default_model, find_checkpoint, mo
 from clerestory.models.model import Model
 from clerestory.models.profile import Checkpoint, ModelProfile
 from clerestory.registry import suggest
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["load", "wrap"]
 
@@ -251,8 +250,6 @@ def _check_name(source: str | Path) -> None:
 
 
 def _find_device(name: str | torch.device) -> torch.device:
-    import torch
-
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -270,8 +267,6 @@ def _find_device(name: str | torch.device) -> torch.device:
 
 def _choose_precision(name: Any, target: torch.device) -> Callable[[str], torch.dtype]:
     """From a pipeline's class to its torch dtype; `auto` is float32 on a CPU, half elsewhere."""
-    import torch
-
     from clerestory.models.core.family import family_class
 
     if name != "auto" and name not in DTYPES and not isinstance(name, torch.dtype):
