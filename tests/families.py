@@ -107,6 +107,22 @@ def stable_diffusion(scheduler: str = "pndm") -> Any:
     )
 
 
+def latent_consistency() -> Any:
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler
+
+    tokenizer = tiny_tokenizer()
+    return LatentConsistencyModelPipeline(
+        vae=tiny_vae(),
+        text_encoder=_without_projection(tokenizer),
+        tokenizer=tokenizer,
+        unet=tiny_unet(time_cond_proj_dim=8),
+        scheduler=LCMScheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 def stable_diffusion_xl(scheduler: str = "ancestral", *, zeros: bool = True) -> Any:
     from diffusers import StableDiffusionXLPipeline
 

@@ -11,6 +11,7 @@ from families import (
     family_model,
     flux,
     karlo,
+    latent_consistency,
     pixart,
     small_model,
     stable_diffusion,
@@ -20,7 +21,7 @@ from families import (
 from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, to_bytes
 
 from clerestory.edits import Add
-from clerestory.errors import PromptError, SiteError
+from clerestory.errors import OptionError, PromptError, SiteError
 from clerestory.models import Options, load
 
 pytestmark = DIFFUSERS_WARNINGS
@@ -234,3 +235,20 @@ def test_stable_diffusion_3_without_t5_opens_from_its_folder(alike, tmp_path):
     moved = np.abs(after - before)
     assert moved[..., :width].any()
     assert moved[..., width : 2 * width].any() == alike
+
+
+def test_a_latent_consistency_model_has_one_branch_whatever_the_guidance():
+    model = small_model(built(latent_consistency), steps=4)
+    expected = bare(model, PROMPTS[:2], 5)
+    site = "denoiser.mid.attn.0.blocks.0/cross_attn"
+    run = model.run(PROMPTS[:2], 5, read=["*"])
+    assert np.array_equal(run.pictures, expected)
+    assert run.read(site).sizes["step"] == 4
+    apart = model.run(PROMPTS[:2], 5, read=site, batch=1).read(site)
+    assert np.allclose(run.read(site), apart, atol=1e-4)
+    moved = model.run("a cat", 5, edits=[Add(site, np.full(24, 5.0))])
+    assert not np.array_equal(moved.pictures[0], expected[0])
+    with pytest.raises(SiteError, match="uncond branch"):
+        model.run("a cat", 5, read=site, branch="uncond")
+    with pytest.raises(OptionError, match="negative"):
+        model.run("a cat", 5, negative="a dog")

@@ -293,6 +293,9 @@ class Model:
             OptionError: An option is unknown, or the model cannot draw pictures of that size.
         """
         options = self.defaults.replace(**changed)
+        if options.negative and not self.family.negative_option:
+            # Its pipeline would not be given it, or leave it out.
+            raise OptionError(f"{self.name} takes no negative prompt; leave negative out.")
         for name in ("height", "width"):
             # Checked here: diffusers rounds or refuses such sizes only once the text side has run.
             if getattr(options, name) % self.family.size_multiple:

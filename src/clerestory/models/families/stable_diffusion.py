@@ -20,7 +20,7 @@ __all__ = ["StableDiffusion"]
 class StableDiffusion(TextFamily):
     """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder."""
 
-    single_file_types = ("v1", "v2")
+    single_file_types: ClassVar[tuple[str, ...]] = ("v1", "v2")
     # The safety checker blackens pictures.
     load_arguments: ClassVar[Mapping[str, Any]] = {
         "safety_checker": None,
