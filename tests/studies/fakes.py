@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -119,10 +119,10 @@ class StubModel(Model):
     """A model that nobody draws with."""
 
     pipeline, description = None, ""
+    sites: ClassVar[Any] = {}
 
     def __init__(self, name: str, revision: str) -> None:
         self.name, self.revision, self.profile = name, revision, ModelProfile()
-        self.sites: Any = {}
         self.load_options = {}
 
 
