@@ -29,6 +29,7 @@ from lancet.training.settings import STAGES, Settings
 
 COMMANDS = (
     (),
+    ("doctor",),
     ("draw",),
     ("sites",),
     ("templates",),

@@ -7,7 +7,7 @@
 
 Each verb of the command line is a function of the same name: `record`, `find`, `verify`, `group`,
 `maximize`, `compare`, `familiarity`, `attribute`, `suppress`, `steer`. They return results that
-print as one line, have a `table()` and a `plot()`, and can be saved.
+print as one line, have a `table()` and a `plot()`, and can be saved. `doctor` examines a model.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clerestory.attribution import attribute
     from clerestory.causal import verify
     from clerestory.contrasts import find, group
+    from clerestory.diagnostics import doctor
     from clerestory.edits import Ablate, Add, Clamp, Erase, Patch, Reflect, Scale
     from clerestory.maximization import compare, maximize
     from clerestory.models import Model, load
@@ -35,6 +36,7 @@ _PACKAGES = {
     "attribution": ("attribute",),
     "causal": ("verify",),
     "contrasts": ("find", "group"),
+    "diagnostics": ("doctor",),
     "edits": ("Ablate", "Add", "Clamp", "Erase", "Patch", "Reflect", "Scale"),
     "maximization": ("compare", "maximize"),
     "models": ("Model", "load"),
@@ -60,6 +62,7 @@ __all__ = [
     "Study",
     "attribute",
     "compare",
+    "doctor",
     "errors",
     "familiarity",
     "find",

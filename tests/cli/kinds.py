@@ -90,6 +90,7 @@ KINDS = {
     "--model": "model",
     "lancet evaluate --model": "lancet",
     "lancet facts --model": "lancet",
+    "doctor model": "model",
     "--prior": "model",
     "--lora": "lora",
     "--config": "model",
@@ -143,6 +144,7 @@ KINDS = {
     # said
     "prompts": "prompt",
     "suppress prompt": "prompt",
+    "--prompt": "prompt",
     "attribute prompt": "pieces",
     "phrase": "prompt",
     "said": "said",

@@ -27,6 +27,7 @@ PACKAGES = (
     "steering",
     "studies",
     "microscope",
+    "diagnostics",
     "stats",
     "registry",
     "errors",

@@ -15,6 +15,7 @@ from clerestory.cli import (
     classifier,
     compare,
     console,
+    doctor,
     draw,
     familiarity,
     find,
@@ -47,6 +48,7 @@ app = typer.Typer(
 
 # In the order in which --help lists them.
 for command in (
+    doctor.doctor,
     draw.draw,
     sites.sites,
     templates.templates,

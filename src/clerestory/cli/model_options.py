@@ -14,21 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from clerestory.cli.arguments import replace_parameters, validated
-from clerestory.cli.options import option
+from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["ModelOptions", "takes_model"]
+__all__ = ["ModelOptions", "takes_model", "takes_model_argument"]
 
 _model = functools.partial(option, rich_help_panel="The model")
-_Name = Annotated[
-    str | None,
-    _model(
-        "A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file.",
-        "--model",
-    ),
-]
+_NAME_HELP = "A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file."
+_Name = Annotated[str | None, _model(_NAME_HELP, "--model")]
+_NameArgument = Annotated[str, argument(_NAME_HELP)]
 _Prior = Annotated[str | None, _model("The prior of a Kandinsky 2.2 decoder: an id or folder.")]
 _Lora = Annotated[str | None, _model("A LoRA: a file, folder or id.")]
 _Config = Annotated[
@@ -57,7 +53,6 @@ _Probe = Annotated[
 UNSET = (None, "auto", False)
 """Values of options that were not given."""
 MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "name_": (_Name, None),
     "prior": (_Prior, None),
     "lora": (_Lora, None),
     "config": (_Config, None),
@@ -67,7 +62,7 @@ MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "pickles": (_Pickles, False),
     "probe": (_Probe, None),
 }
-"""Annotation and default by parameter; `name_`, since commands have a parameter `name`."""
+"""Annotation and default by parameter, besides the model's name."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +123,30 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
     Returns:
         The command with the options in place of the parameter, checked as by `validated`.
     """
+    # `name_`, since commands have a parameter `name`.
+    return _add_model(command, "name_", _Name, None)
 
+
+def takes_model_argument(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that is about one model, whose name is its argument.
+
+    Args:
+        command: The command.
+
+    Returns:
+        As `takes_model`, with an argument MODEL in place of `--model`.
+    """
+    return _add_model(command, "model", _NameArgument, inspect.Parameter.empty)
+
+
+def _add_model(
+    command: Callable[..., None], name_parameter: str, name_hint: Any, default_name: Any
+) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
-        options = {name: arguments.pop(name) for name in MODEL_OPTIONS}
-        command(**arguments, model=ModelOptions(options.pop("name_"), options))
+        name = arguments.pop(name_parameter)
+        options = {option: arguments.pop(option) for option in MODEL_OPTIONS}
+        command(**arguments, model=ModelOptions(name, options))
 
     hints = get_type_hints(command, include_extras=True)
     parameters = [
@@ -141,9 +155,10 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "model"
     ]
+    model_options = {name_parameter: (name_hint, default_name), **MODEL_OPTIONS}
     model_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-        for name, (hint, default) in MODEL_OPTIONS.items()
+        for name, (hint, default) in model_options.items()
     ]
     replace_parameters(wrapped, [*parameters, *model_parameters])
     return validated(wrapped)

@@ -116,6 +116,12 @@ class Model:
         """The diffusers pipeline inside, untouched."""
         return self.family.pipeline
 
+    @property
+    def replaced_parts(self) -> list[str]:
+        """Parts of the pipeline that are not as they were opened: others, or with other modules."""
+        opened = self._bindings if self._opened is None else self._opened[0]
+        return opened.changed_parts(self.pipeline)
+
     @checked(options=OPTION_NAMES)
     def run(
         self,

@@ -62,14 +62,33 @@ class Bindings:
         Returns:
             False where a part, or a module on the way to a site, is another one or gone.
         """
+        return not self.changed_parts(pipeline)
+
+    def changed_parts(self, pipeline: Any) -> list[str]:
+        """The parts that a pipeline has no longer as they are here.
+
+        Args:
+            pipeline: The pipeline.
+
+        Returns:
+            Names of parts that are others or gone, or in which a module on the way to a site is.
+        """
         parts = _bound_parts(pipeline)
-        return (
-            parts.keys() == self.parts.keys()
-            and all(parts[name] is part for name, part in self.parts.items())
-            and all(
-                parent._modules.get(name) is child for (parent, name), child in self.edges.items()
-            )
-        )
+        changed = {
+            name for name in (*self.parts, *parts) if parts.get(name) is not self.parts.get(name)
+        }
+        parents = {
+            parent
+            for (parent, name), child in self.edges.items()
+            if parent._modules.get(name) is not child
+        }
+        if parents:
+            changed |= {
+                name
+                for name, part in self.parts.items()
+                if isinstance(part, nn.Module) and not parents.isdisjoint(part.modules())
+            }
+        return sorted(changed)
 
 
 def _bound_parts(pipeline: Any) -> dict[str, Any]:
