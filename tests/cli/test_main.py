@@ -63,3 +63,26 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):
     assert done.returncode == 1
     assert "is not empty" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_without_arguments_the_help_is_shown():
+    done = clerestory()
+    assert "Traceback" not in done.stderr
+    assert "record" in done.stdout + done.stderr
+
+
+@pytest.mark.weights
+def test_a_prompt_in_another_encoding_says_how_to_set_one(tmp_path):
+    import os
+
+    command = [sys.executable, "-W", "ignore", "-m", "clerestory", "draw", "a caf\u00e9"]
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **plain},
+    )
+    assert done.returncode == 1
+    assert "PYTHONUTF8=1" in done.stderr and len(done.stderr.strip().splitlines()) == 1

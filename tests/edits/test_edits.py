@@ -196,3 +196,59 @@ def test_every_kind_is_saved_and_draws_the_same(kind, tmp_path):
     assert (again.draw("a cat", [4]) == steered.draw("a cat", [4])).all()
     told = (tmp_path / "s" / "card.md").read_text()
     assert f"`{kind}` at `{edit.address}`" in told
+
+
+NO_NUMBERS = {
+    "complex": np.ones(UNITS) + 1j,
+    "dates": np.array(["2020-01-01"] * UNITS, "datetime64[D]"),
+    "texts": ["1"] * UNITS,
+    "masked": np.ma.masked_array(np.ones(UNITS), mask=[True] * UNITS),
+    "beyond floats": [10**400] * UNITS,
+    "missing": [None] * UNITS,
+    "of no device": torch.ones(UNITS, device="meta"),
+    "rows of several lengths": [[1.0], [1.0, 2.0]],
+    "complex tensors": torch.ones(UNITS, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("values", NO_NUMBERS.values(), ids=NO_NUMBERS)
+def test_values_that_are_no_real_numbers_are_refused_in_one_line(values):
+    for make in (
+        lambda: Add(SITE, values),
+        lambda: Ablate(SITE, values),
+        lambda: Reflect(SITE, values),
+        lambda: Patch(SITE, values),
+        lambda: Add.in_deviations(SITE, np.ones(UNITS), values),
+        lambda: Erase.fit(SITE, values, [0, 1, 0, 1]),
+    ):
+        with pytest.raises(EditError):
+            make()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int8])
+def test_a_tensor_of_any_precision_and_layout_is_its_numbers(dtype):
+    numbers = torch.arange(UNITS).to(dtype)
+    expected = Add(SITE, np.arange(UNITS)).vector
+    for tensor in (numbers, numbers.to_sparse(), numbers.requires_grad_(dtype.is_floating_point)):
+        assert torch.equal(Add(SITE, tensor).vector, expected)
+    assert np.array_equal(Patch(SITE, numbers[None, None]).values[0, 0], np.arange(UNITS))
+
+
+def test_numbers_beyond_floats_are_refused_in_one_line():
+    for make in (
+        lambda: Clamp(f"{SITE}[1]", 10**400),
+        lambda: Scale(f"{SITE}[1]", 10**400),
+        lambda: Add(SITE, np.ones(UNITS), 10**400),
+        lambda: Erase.fit(SITE, RNG.normal(size=(40, UNITS)) * 1e300, np.arange(40) % 2),
+        lambda: Erase.fit(SITE, RNG.normal(size=(40, UNITS)), [None, 1] * 20),
+        lambda: Erase.fit(SITE, RNG.normal(size=(40, UNITS)), np.array([1j, 0] * 20)),
+    ):
+        with pytest.raises(EditError):
+            make()
+
+
+def test_labels_of_pandas_are_texts():
+    values = RNG.normal(size=(40, UNITS))
+    texts = np.array(["a", "b"] * 20)
+    one, other = (Erase.fit(SITE, values, each) for each in (texts, texts.astype(object)))
+    assert torch.equal(one.left, other.left)

@@ -415,3 +415,33 @@ def test_a_run_within_a_tap_of_the_same_model_is_refused():
     with pytest.raises(ModelError, match="A run of this model is in progress"):
         model.run("a cat", 0, taps={MIDDLE: tap})
     assert model.run("a cat", 0)
+
+
+@pytest.mark.parametrize("site", ["denoiser.mid.attn.0.blocks.0/mlp", "denoiser.mid.res.0/out"])
+def test_a_module_that_is_given_parts_of_the_batch_is_an_error(site):
+    model = small_model(built(stable_diffusion))
+    expected = model.run(["a cat", "a dog"], 0).pictures
+    unet = model.pipeline.unet
+    whole = unet.forward
+
+    def row_by_row(sample, timestep, encoder_hidden_states=None, return_dict=True, **kwargs):
+        rows = [
+            whole(sample[at : at + 1], timestep, encoder_hidden_states[at : at + 1], **kwargs)[0]
+            for at in range(len(sample))
+        ]
+        return (torch.cat(rows),)
+
+    if "mlp" in site:
+        for module in unet.modules():
+            if hasattr(module, "set_chunk_feed_forward"):
+                module.set_chunk_feed_forward(1, dim=0)
+    else:
+        unet.forward = row_by_row
+    assert np.allclose(model.run(["a cat", "a dog"], 0).pictures.astype(int), expected, atol=1)
+    for wrong in (
+        {"read": site},
+        {"edits": [ramp(model, site)]},
+        {"taps": {site: lambda *_: None}},
+    ):
+        with pytest.raises(SiteError, match=r"has 1 rows in a call, and the batch has 4.*parts of"):
+            model.run(["a cat", "a dog"], 0, **wrong)

@@ -87,3 +87,29 @@ def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
     table = pd.DataFrame([["a", "b", "c"]], columns=["prompt", "caf\u00e9", "cafe\u0301"])
     with pytest.raises(PromptError, match="two columns of one name"):
         prompt_table(table)
+
+
+NO_LEVELS = {
+    "complex": [1j, 2j],
+    "mappings": [{"a": 1}, {"b": 2}],
+    "lists": [[1], [2]],
+    "beyond 64 bits": [2**70, 1],
+    "several kinds": [1, "a"],
+    "objects": [object(), object()],
+    "paths": [Path("a"), Path("b")],
+}
+
+
+@pytest.mark.parametrize("levels", NO_LEVELS.values(), ids=NO_LEVELS)
+def test_levels_that_no_file_gives_back_are_refused_before_anything_is_drawn(levels):
+    table = pd.DataFrame({"prompt": ["a cat", "a dog"], "factor": pd.Series(levels, dtype=object)})
+    with pytest.raises(PromptError, match="The column 'factor' of the table has .* as levels"):
+        prompt_table(table)
+
+
+@pytest.mark.parametrize(
+    "levels", [["a", None], [1, 2], [1.5, None], [True, False], [pd.Timestamp(0), None]]
+)
+def test_texts_numbers_and_dates_are_levels(levels):
+    table = pd.DataFrame({"prompt": ["a cat", "a dog"], "factor": levels})
+    assert prompt_table(table)["factor"].isna().tolist() == pd.isna(levels).tolist()

@@ -548,3 +548,16 @@ def test_a_recording_with_seeds_of_items_resumes_and_no_other_seeds_continue_it(
     for seeds in ({"seeds_per_item": 2}, {"seeds_per_item": 3, "seed": 1}, {"seeds": range(3)}):
         with pytest.raises(RecordingError, match="other prompts, seeds or factors"):
             record(model, item_table(), out=tmp_path / "rec", **seeds, **how)
+
+
+@pytest.mark.parametrize("out", ["", "a\0b"])
+def test_what_is_no_folder_is_refused(out):
+    with pytest.raises(OutputError, match="is no folder"):
+        recorded(out)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="is a file; give a folder"):
+        recorded(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"

@@ -23,6 +23,7 @@ from clerestory.io.digests import json_digest
 from clerestory.io.tensor_files import read_arrays
 from clerestory.io.writing import atomic_file, open_planned_folder
 from clerestory.models import Model
+from clerestory.models.provenance import model_identity
 from clerestory.types import Floats, Progress
 
 __all__ = ["BATCH", "Measurements", "Measurer", "unit_sites"]
@@ -149,7 +150,7 @@ class Measurer:
     def _plan(self, parts: Sequence[tuple[Sequence[Sample], bool]]) -> dict[str, Any]:
         model = self.evaluator.model
         return {
-            "model": [model.name, model.revision],
+            **model_identity(model),
             # As text: the plan is compared with what JSON gives back.
             "options": {name: str(value) for name, value in vars(model.defaults).items()},
             "targets": [target.digest for target in self.targets],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def _expand_flags(arguments: list[str]) -> list[str]:
     """
     expanded: list[str] = []
     # A dash after the last one stands for "no value follows".
-    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="-"):
         expanded.append(argument)
         if argument == "--ray" and following.startswith("-"):
             expanded.append(record.HERE)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from typing_extensions import override
 
+from clerestory.checks import number_array
 from clerestory.edits.base import (
     Affine,
     DirectionEdit,
@@ -51,11 +52,7 @@ class Add(DirectionEdit, PerSample):
 
     def __post_init__(self) -> None:
         vector = single_precision(self.site, site_direction(self.site, self.direction))
-        try:
-            strength = np.asarray(self.strength, dtype=float)
-        except (TypeError, ValueError):
-            # Anything else than a number becomes NaN, which the check below refuses.
-            strength = np.array(np.nan)
+        strength = number_array(EditError, f"The strength at {self.site}", self.strength)
         with np.errstate(over="ignore", invalid="ignore"):
             # In the precision of the edit, in which a large strength may be infinite.
             factors = strength.astype(np.float32) * np.float32(self.scale)
@@ -97,12 +94,12 @@ class Add(DirectionEdit, PerSample):
         length = float(np.linalg.norm(vector))
         if length == 0:
             raise EditError(f"The direction for {site} is zero; there is nothing to add.")
-        try:
-            along = np.asarray(activations, dtype=np.float64) @ (vector / length)
-        except (TypeError, ValueError) as error:
+        values = number_array(EditError, f"The array of activations for {site}", activations)
+        if values.shape[1:] != vector.shape or not np.isfinite(values).all():
             raise EditError(
-                f"The activations for {site} must be numbers [sample, {len(vector)}]."
-            ) from error
+                f"The activations for {site} must be finite numbers [sample, {len(vector)}]."
+            )
+        along = values @ (vector / length)
         return cls(site, vector / length, strength, float(along.std()))
 
     @override
@@ -133,6 +130,11 @@ class Add(DirectionEdit, PerSample):
             EditError: A strength is not finite.
         """
         return replace(self, strength=strength)
+
+    @property
+    @override
+    def samples(self) -> int | None:
+        return len(self.strength) if isinstance(self.strength, tuple) else None
 
     @override
     def at(self, rows: Sequence[int]) -> Add:

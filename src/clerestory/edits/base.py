@@ -26,6 +26,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from clerestory.arguments import checked
+from clerestory.checks import number_array
 from clerestory.errors import EditError
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.types import Branch, Edit
@@ -205,7 +206,7 @@ class SiteEdit:
             value = getattr(self, name)
             try:
                 number = float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 number = math.nan
             # Edits compute in float32.
             if not abs(number) <= MAX_NUMBER:
@@ -330,12 +331,8 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
     """
     if parse(site).units is not None:
         raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
-    array = direction.detach().cpu().numpy() if isinstance(direction, Tensor) else direction
     # A copy: the edit is frozen, and the caller may change the array later.
-    try:
-        vector = np.array(array, dtype=np.float64)
-    except (TypeError, ValueError):  # a text, or rows of several lengths
-        vector = np.array(np.nan)
+    vector = number_array(EditError, f"The direction for {site}", direction)
     if vector.ndim != 1 or not np.isfinite(vector).all():
         raise EditError(
             f"The direction for {site} has shape {list(vector.shape)} or is not finite; expected "
@@ -358,7 +355,8 @@ def single_precision(site: str, values: NDArray[Any]) -> NDArray[np.float32]:
         EditError: A value is not finite in float32.
     """
     with np.errstate(over="ignore"):
-        single = np.asarray(values).astype(np.float32)
+        numbers = number_array(EditError, f"The value of the edit at {site}", values)
+        single = numbers.astype(np.float32)
     if not np.isfinite(single).all():
         raise EditError(
             f"The edit at {site} has values that are not finite, or beyond float32; activations "

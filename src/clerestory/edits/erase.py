@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from clerestory.arguments import checked
+from clerestory.checks import number_array
 from clerestory.edits.base import Affine, SiteEdit, affine_identity, edits, single_precision
 from clerestory.errors import EditError
 
@@ -52,7 +53,7 @@ class Erase(SiteEdit):
                 f"{list(self.mean.shape)}."
             )
         for name, tensor in self.tensors().items():
-            single_precision(f"{self.site} ({name})", tensor.detach().cpu().float().numpy())
+            single_precision(f"{self.site} ({name})", tensor)
 
     @classmethod
     @checked(EditError, options=("branch", "positions"))
@@ -78,7 +79,9 @@ class Erase(SiteEdit):
             from concept_erasure import LeaceEraser
 
         # The fit inverts a covariance, which float32 does badly; the factors are kept in float32.
-        values = torch.as_tensor(np.asarray(activations, np.float64))
+        values = torch.as_tensor(
+            number_array(EditError, f"The array of activations for {site}", activations)
+        )
         concept = _concept(site, np.asarray(labels))
         if values.ndim != 2 or len(values) != len(concept):
             raise EditError(
@@ -87,7 +90,10 @@ class Erase(SiteEdit):
             )
         if not values.isfinite().all():
             raise EditError(f"The activations for an eraser at {site} are not all finite.")
-        eraser = LeaceEraser.fit(values, torch.as_tensor(concept), constrain_cov_trace=False)
+        try:
+            eraser = LeaceEraser.fit(values, torch.as_tensor(concept), constrain_cov_trace=False)
+        except torch.linalg.LinAlgError:  # products of the activations are beyond float64
+            raise EditError(f"The activations for an eraser at {site} are too large.") from None
         # concept-erasure types its bias as optional; it is the mean of the activations.
         bias = values.mean(0) if eraser.bias is None else eraser.bias
         factors = (eraser.proj_left, eraser.proj_right, bias)
@@ -119,6 +125,14 @@ def _concept(site: str, labels: NDArray[Any]) -> NDArray[np.float64]:
         raise EditError(f"The labels for {site} have shape {list(labels.shape)}; give [sample].")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise EditError(f"The labels for {site} are not all finite.")
+    if labels.dtype.kind == "O":  # as pandas holds texts
+        texts = all(isinstance(each, str) for each in labels)
+        labels = labels.astype(str) if texts else labels
+    if labels.dtype.kind not in "biufSU":
+        raise EditError(
+            f"The labels for {site} are {labels.dtype} values: give a text or a number of each "
+            "sample, without missing ones."
+        )
     names = np.unique(labels)
     if len(names) < 2:
         raise EditError(f"An eraser at {site} needs two classes or more; got {len(names)}.")

@@ -37,10 +37,12 @@ class Patch(SiteEdit, PerSample):
     values: NDArray[np.float32] = field(repr=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.values, Tensor):
-            # NumPy throughout, as recordings give values.
-            object.__setattr__(self, "values", self.values.detach().cpu().float().numpy())
         object.__setattr__(self, "values", single_precision(self.site, self.values))
+
+    @property
+    @override
+    def samples(self) -> int | None:
+        return None if len(self.values) == 1 else len(self.values)
 
     @override
     def at(self, rows: Sequence[int]) -> Patch:

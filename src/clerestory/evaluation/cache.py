@@ -26,6 +26,11 @@ from clerestory.edits.base import SiteEdit, name_of
 from clerestory.errors import EditError, OutputError
 from clerestory.io.tensor_files import read_arrays
 from clerestory.models import Edit, Model
+from clerestory.models.core.pipeline_digests import (
+    module_settings,
+    schedulers,
+    weight_samples,
+)
 from clerestory.models.core.types import Options, PerSample
 
 __all__ = ["CacheOption", "Entry", "SampleCache", "edit_digests", "model_digest", "sample_key"]
@@ -33,8 +38,6 @@ __all__ = ["CacheOption", "Entry", "SampleCache", "edit_digests", "model_digest"
 Entry: TypeAlias = Mapping[str, NDArray[Any]]
 """Arrays of one part of a sample: its `picture`, or the `values` and `steps` of one site."""
 DEFAULT_MEMORY_BYTES, DEFAULT_DISK_BYTES = 256 << 20, 2 << 30
-SAMPLED_WEIGHTS = 64
-"""Weights per tensor that enter a model's digest: training and adapters change nearly all."""
 MAX_EDIT_BYTES = 1 << 20
 """Samples with larger edits are not cached: hashing would take about as long as drawing."""
 KEY = "key"
@@ -250,7 +253,7 @@ def model_digest(model: Model, batch: int) -> str:
     loaded, fused or switched off.
 
     Args:
-        model: The model. Its weights are sampled (`SAMPLED_WEIGHTS` per tensor) at every call.
+        model: The model. Some weights of every tensor are looked at, at every call.
         batch: Number of samples that go through the model together.
 
     Returns:
@@ -259,12 +262,6 @@ def model_digest(model: Model, batch: int) -> str:
     pipeline = getattr(model, "pipeline", None)
     # Sorted by name, so that the order of the components does not matter.
     components = dict(sorted(getattr(pipeline, "components", {}).items()))
-    schedulers = [
-        [name, type(component).__name__, dict(component.config)]
-        for name, component in components.items()
-        # Schedulers are the only components with timesteps.
-        if hasattr(component, "config") and hasattr(component, "timesteps")
-    ]
     # Weights alone: tokenizers and processors come with the pipeline and have none.
     networks = {
         name: component
@@ -274,33 +271,17 @@ def model_digest(model: Model, batch: int) -> str:
     weights = [chunk for network in networks.values() for chunk in _weights(network)]
     # Threads and batch size change the order of sums, and so the last bits of pictures.
     environment = [version("clerestory"), torch.__version__, torch.get_num_threads(), batch]
-    environment += [model.name, type(pipeline).__name__, schedulers]
+    environment += [model.name, type(pipeline).__name__, schedulers(components)]
     return _digest([*environment, list(networks)], *weights)
 
 
 def _weights(network: nn.Module) -> Iterator[bytes]:
     """Settings of every module, then name, type and sampled values of every tensor."""
-    for name, module in network.named_modules():
-        # Plain attributes change pictures too: active adapters and their scales, FreeU's factors,
-        # tiling.
-        settings = {key: value for key, value in vars(module).items() if _is_setting(value)}
-        yield repr((name, sorted(settings.items()))).encode()
+    # Active adapters and their scales, FreeU's factors, tiling.
+    yield from (repr(settings).encode() for settings in module_settings(network))
     for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        yield repr((name, str(tensor.dtype), str(tensor.device), tuple(tensor.shape))).encode()
-        # An offloaded weight is a meta tensor, which has no values.
-        if tensor.numel() and not tensor.is_meta:
-            flat = tensor.detach().flatten()
-            # Spread over the whole tensor, since an adapter may leave its first rows unchanged.
-            yield _to_bytes(flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)].contiguous())
-
-
-def _is_setting(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_setting, value))
-    # Dictionaries with other keys, such as hooks by number, are no settings.
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_setting(part) for key, part in value.items())
-    return isinstance(value, bool | int | float | str)
+        yield repr((name, str(tensor.device))).encode()
+    yield from weight_samples(network)
 
 
 def _to_bytes(tensor: torch.Tensor) -> bytes:

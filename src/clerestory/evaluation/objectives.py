@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.checks import number_array
 from clerestory.errors import RegistryError, SearchError
 from clerestory.io.expressions import parse_expression
 from clerestory.models.core.addresses import parse
@@ -167,7 +168,7 @@ def direction(site: str, vector: Floats, pool: str = "last", name: str | None = 
     Raises:
         SearchError: The direction is not 1-D, or is zero.
     """
-    values = np.asarray(vector, np.float64)
+    values = number_array(SearchError, f"The direction at {site}", vector)
     length = float(np.linalg.norm(values))
     if values.ndim != 1 or not length > 0:
         raise SearchError(

@@ -42,7 +42,7 @@ from clerestory.maximization.trail import FRESH, SCORED, Trail
 from clerestory.maximization.vocabularies import caption_bigrams
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
-from clerestory.models.provenance import provenance_of
+from clerestory.models.provenance import model_identity, provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
@@ -138,9 +138,8 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     problem.score_fluency = _fluency(model, fluency, language_model)
     problem.gradient = _gradient(scorer, space)
     plan = {**_plan(scorer, space, algorithm), "seed": seed, "fluency": fluency}
-    identity = {"model": model.name, "revision": model.revision}
     folder = None if out is None else Path(out)
-    trail = Trail(folder, {**identity, **plan})
+    trail = Trail(folder, {**model_identity(model), **plan})
     # An interrupted search replays from its seed, up to its end with these scores.
     scorer.scores |= trail.load()
     count = pool_size(scorer, budget, random_prompts)

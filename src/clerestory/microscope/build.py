@@ -136,7 +136,8 @@ def _model(recordings: Sequence[Recording]) -> ModelIdentity:
         validate(ModelIdentity, each.manifest["plan"]["model"], each.store.folder, RecordingError)
         for each in recordings
     ]
-    if len({(model.name, model.revision) for model in models}) != 1:
+    # Precision and the way of loading may differ between machines.
+    if len({(each.name, each.revision, each.weights, each.settings) for each in models}) != 1:
         raise RecordingError("A microscope is of one model: these recordings have several or none.")
     return models[0]
 

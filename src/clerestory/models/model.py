@@ -9,6 +9,7 @@ from clerestory.arguments import checked
 from clerestory.errors import ModelError, OptionError, PromptError
 from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import Family, SiteHook, TapCallback
+from clerestory.models.core.pipeline_digests import pipeline_state
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
@@ -30,7 +31,6 @@ class Model:
         revision: A digest that tells these weights from any others; "" where unknown.
         profile: What it brings besides its weights: classifiers, items, prompt words.
         load_options: Options besides the name that it was opened with: its prior, its LoRA.
-        reopen: Opens the model again; None where it was made from a pipeline object.
 
     A model can be pickled: one that was opened by name or folder is opened again where it is
     unpickled, any other takes its pipeline along.
@@ -54,9 +54,11 @@ class Model:
         self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
         self._sites: tuple[Sequence[SiteHook], Sites] | None = None
-        self.reopen: Callable[[], Model] | None = None
+        self._reopen: Callable[[], Model] | None = None
+        # Empty where neither revision nor `reopen` says what was opened.
+        self._opened_state = pipeline_state(family.pipeline) if revision else ""
         self._bindings = Bindings.of(family)
-        self._opened: tuple[Bindings, str, Callable[[], Model] | None] | None = None
+        self._opened: tuple[Bindings, str] | None = None
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.family.site_hooks)} sites)"
@@ -66,9 +68,10 @@ class Model:
         from clerestory.models.loading.pickling import pack_pipeline
 
         self.rebind()
-        if self.reopen is not None:
+        reopen = self.reopen
+        if reopen is not None:
             # A name is smaller than weights, and opening it again checks the files again.
-            return _reopen, (self.reopen, self.defaults)
+            return _reopen, (reopen, self.defaults)
         state = {
             "defaults": self.defaults,
             "revision": self.revision,
@@ -76,6 +79,25 @@ class Model:
             "load_options": self.load_options,
         }
         return _rebuild, (self.name, type(self.family), pack_pipeline(self.pipeline), state)
+
+    @property
+    def reopen(self) -> Callable[[], Model] | None:
+        """Opens the model again as it is.
+
+        None where it was made from a pipeline object, or where weights, scheduler or settings were
+        changed since it was opened.
+        """
+        return self._reopen if self._reopen is not None and self._is_as_opened() else None
+
+    @reopen.setter
+    def reopen(self, reopen: Callable[[], Model] | None) -> None:
+        self._reopen = reopen
+        if reopen is not None:
+            self._opened_state = pipeline_state(self.pipeline)
+
+    def _is_as_opened(self) -> bool:
+        """Whether weights, schedulers and settings are those that were opened."""
+        return self._opened_state in ("", pipeline_state(self.pipeline))
 
     @property
     def description(self) -> str:
@@ -257,8 +279,8 @@ class Model:
     def rebind(self) -> None:
         """Find the sites again where the pipeline has other modules than when it was opened.
 
-        A LoRA, textual inversion, or another part in the place of one changes them. `revision` and
-        `reopen` are of the modules that were opened, so a model with others has neither.
+        A LoRA, textual inversion, or another part in the place of one changes them. `revision` is
+        of the modules and weights that were opened, so a model with others has none.
 
         Raises:
             ModelError: The pipeline's parts cannot be read any more.
@@ -275,11 +297,12 @@ class Model:
                 f"found any more: {error}."
             ) from error
         if self._opened is None:
-            self._opened = (self._bindings, self.revision, self.reopen)
-        opened, revision, reopen = self._opened
-        # A LoRA that is unloaded leaves the layers that were there before.
-        is_opened = opened.hold(self.pipeline)
-        self.revision, self.reopen = (revision, reopen) if is_opened else ("", None)
+            self._opened = (self._bindings, self.revision)
+        opened, revision = self._opened
+        # A LoRA that is unloaded leaves the layers that were there before, and one that was fused
+        # first its weights in them.
+        is_opened = opened.hold(self.pipeline) and self._is_as_opened()
+        self.revision = revision if is_opened else ""
         # Whether it may be watched was decided when it was opened.
         family.probes = self.family.probes
         self.family = family
@@ -296,12 +319,23 @@ class Model:
             The options.
 
         Raises:
-            OptionError: An option is unknown, or the model cannot draw pictures of that size.
+            OptionError: An option is unknown or would change nothing, or the model cannot draw
+                pictures of that size.
         """
         options = self.defaults.replace(**changed)
-        if options.negative and not self.family.negative_option:
-            # Its pipeline would not be given it, or leave it out.
-            raise OptionError(f"{self.name} takes no negative prompt; leave negative out.")
+        for name in changed:
+            value, default = getattr(options, name), getattr(self.defaults, name)
+            if value != default and name not in self.family.option_names:
+                raise OptionError(
+                    f"{name} is {value!r:.80}, which would change nothing: {self.name} draws by "
+                    f"{', '.join(self.family.option_names)}."
+                )
+        if options.negative and not self.family.reads_negative(options):
+            option = self.family.negative_option
+            hint = f"give {option} above 1, or no negative prompt" if option else "it takes none"
+            raise OptionError(
+                f"The negative prompt {options.negative!r:.80} would change nothing: {hint}."
+            )
         for name in ("height", "width"):
             # Checked here: diffusers rounds or refuses such sizes only once the text side has run.
             if getattr(options, name) % self.family.size_multiple:

@@ -1,21 +1,40 @@
-"""Which model a result is of: its name, a digest of its weights, and the options of the call."""
+"""Which model a result is of: its name, digests of its weights and settings, the call's options."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from clerestory.models.core.weight_digests import weight_digests
+from clerestory.models.core.pipeline_digests import settings_digest, weights_digest
 from clerestory.reporting.results import Provenance
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["provenance_of", "weights_digest"]
+__all__ = ["model_identity", "provenance_of", "settings_digest", "weights_digest"]
+
+
+def model_identity(model: Model) -> dict[str, Any]:
+    """What tells a model from any other, for the plan of a folder that a later call continues.
+
+    Name and revision are not enough: a wrapped pipeline has the name of its class and no revision,
+    and its scheduler, adapters, settings and weights may have been changed since it was opened.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Ready for JSON.
+    """
+    return {
+        "model": model.name,
+        "revision": model.revision,
+        "load_options": dict(model.load_options),
+        "weights": weights_digest(model.pipeline),
+        "settings": settings_digest(model.pipeline),
+        "dtype": str(getattr(model.pipeline, "dtype", "")).removeprefix("torch."),
+    }
 
 
 def provenance_of(model: Model, options: Mapping[str, Any]) -> Provenance:
@@ -29,19 +48,5 @@ def provenance_of(model: Model, options: Mapping[str, Any]) -> Provenance:
         Version of Clerestory, model name, digest of its weights, and the options.
     """
     # Not `clerestory.__version__`: the root package stands above this one.
-    return Provenance(version("clerestory"), model.name, weights_digest(model), dict(options))
-
-
-def weights_digest(model: Model) -> str:
-    """A digest of the weights, adapters included, alike in every precision.
-
-    Args:
-        model: The model.
-
-    Returns:
-        16 hexadecimal digits; "" where the pipeline's weights cannot be reached.
-    """
-    # Every part, not the denoiser alone: another text encoder or autoencoder gives other figures.
-    parts = getattr(model.pipeline, "components", {}).values()
-    digests = weight_digests(part for part in parts if isinstance(part, nn.Module))
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16] if digests else ""
+    digest = weights_digest(model.pipeline)
+    return Provenance(version("clerestory"), model.name, digest, dict(options))

@@ -18,6 +18,7 @@ from clerestory.errors import EvidenceError
 from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds, item_seeds
+from clerestory.models.provenance import model_identity
 from clerestory.types import Floats, Pictures
 
 __all__ = ["NameSeeds", "Observation", "Observer"]
@@ -166,9 +167,7 @@ class Observer:
             Ready for JSON; a folder of another plan is not continued.
         """
         return {
-            "model": model.name,
-            "revision": model.revision,
-            "load_options": model.load_options,
+            **model_identity(model),
             "options": asdict(model.defaults),
             "contexts": list(contexts),
             "seeds": seeds.to_json(),

@@ -50,6 +50,8 @@ class Folder:
         from fsspec.implementations.local import LocalFileSystem
 
         self.where = str(where)
+        if not self.where or "\0" in self.where:
+            raise OutputError(f"{self.where!r:.80} is no folder; write its path.")
         try:
             self.fs, self.root = url_to_fs(self.where)
         except (ImportError, ValueError) as error:
@@ -202,7 +204,13 @@ class Folder:
 
         Returns:
             Names of its files and folders, sorted; empty if there is no such folder.
+
+        Raises:
+            OutputError: It is a file.
         """
+        # fsspec lists a file as the only one of a folder.
+        if self.local and Path(self.root).is_file():
+            raise OutputError(f"{self} is a file; give a folder.")
         folder = f"{self.root}/{under}".rstrip("/")
         try:
             paths: list[str] = self.fs.ls(folder, detail=False)

@@ -24,7 +24,7 @@ from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.types import Branch, Pool
-from clerestory.models.provenance import weights_digest
+from clerestory.models.provenance import settings_digest, weights_digest
 from clerestory.recordings.prompts import prompt_table, with_seeds
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ __all__ = ["FORMAT", "ModelIdentity", "Plan", "check_model", "check_same", "make
 
 FORMAT = 4
 """Version of the files of a recording."""
+MAX_NAME = 200
+"""Bytes of a column's name: file systems take 255 for the name of a folder."""
 BATCHES_PER_CHUNK = {True: 8, False: 64}
 """Batches per chunk, with pictures and without: drawing takes far longer than reading alone, so a
 kill should lose fewer samples."""
@@ -52,6 +54,7 @@ class ModelIdentity:
         pipeline: Class name of the pipeline.
         scheduler: Class name of the scheduler; "" where there is none.
         dtype: Precision of the weights, such as `bfloat16`.
+        settings: Digest of its schedulers and settings; "" in a recording of an earlier version.
     """
 
     name: str
@@ -61,6 +64,7 @@ class ModelIdentity:
     pipeline: str
     scheduler: str
     dtype: str
+    settings: str = ""
 
     @classmethod
     def of(cls, model: Model) -> ModelIdentity:
@@ -78,11 +82,12 @@ class ModelIdentity:
             name=model.name,
             revision=model.revision,
             # A few hundred signs of each matrix: a moment, also for models of many gigabytes.
-            weights=weights_digest(model),
+            weights=weights_digest(pipeline),
             load_options=dict(model.load_options),
             pipeline=type(pipeline).__name__,
             scheduler="" if scheduler is None else type(scheduler).__name__,
             dtype=str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
+            settings=settings_digest(pipeline),
         )
 
 
@@ -335,9 +340,17 @@ def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
     # A coordinate and a group of the tree cannot have the same name.
     groups = {site.partition("/")[0] for site in sites} | {"pictures"}
     for name in map(str, table):
-        if name in groups or "/" in name or name.startswith("__") or not name.strip("."):
+        # A coordinate is a folder of its name.
+        is_file_name = name.isprintable() and len(name.encode(errors="replace")) <= MAX_NAME
+        if (
+            name in groups
+            or "/" in name
+            or name.startswith("__")
+            or not name.strip(".")
+            or not is_file_name
+        ):
             raise PromptError(
-                f"The column {name!r} cannot be a coordinate of a recording, because of its name: "
+                f"The column {name!r:.80} cannot be a coordinate of a recording, because of its name: "
                 "rename it."
             )
 
@@ -393,8 +406,10 @@ def _differences(
         if isinstance(here, Mapping) and isinstance(there, Mapping):
             yield from _differences(here, there, f"{prefix}{name}.")
         # The weights of an offloaded model cannot be read: unknown, not different.
-        elif here == there or (name == "weights" and not (here and there)):
+        elif here == there or (name in ("weights", "settings") and not (here and there)):
             continue
+        elif name == "settings":
+            yield "another configuration of its scheduler, adapters or modules"
         elif name == "table":
             yield "other prompts, seeds or factors"
         else:

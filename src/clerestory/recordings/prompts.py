@@ -7,6 +7,7 @@ factors; TOML is a factorial template (`template.py`). A column `item` says what
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ __all__ = ["RESERVED", "VOCABULARY", "prompt_table", "random_prompts", "with_see
 
 VOCABULARY = "vocabulary"
 """Source of random prompts that stands for the words of the model's tokenizer."""
+LEVEL_KINDS = frozenset({"text", "True and False", "number", "date"})
+"""What levels of factors may be."""
 RESERVED = ("sample", "seed", "done", "bad", "complete")
 """Names that no factor can have, since a recording adds such columns."""
 MAX_PROMPTS_BYTES = 256 * 2**20
@@ -91,6 +94,8 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
             table[name] = table[name].map(
                 lambda value: normalize("NFC", value) if isinstance(value, str) else value
             )
+        if name != "prompt":
+            _check_factor(where, name, table[name])
     return table[["prompt", *(name for name in table if name != "prompt")]]
 
 
@@ -137,6 +142,37 @@ def with_seeds(
     rows = table.loc[table.index.repeat(len(by_row[0]))].reset_index(drop=True)
     rows.insert(1, "seed", [number for numbers in by_row for number in numbers])
     return rows
+
+
+def _check_factor(where: str, name: str, values: pd.Series) -> None:
+    """PromptError where a factor's levels would not come back from a file as they are."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        kinds = {"complex" if pd.api.types.is_complex_dtype(values.dtype) else "number"}
+    else:
+        kinds = set(map(_level_kind, values.dropna()))
+    if not kinds <= LEVEL_KINDS or len(kinds) > 1:
+        found = " and ".join(sorted(kinds))
+        raise PromptError(
+            f"The column {name!r:.80} of {where} has {found} as levels: give texts, numbers of 64 "
+            "bits, True and False, or dates, of one kind in a column, as .astype(str) makes them."
+        )
+
+
+def _level_kind(value: Any) -> str:
+    """What kind of level a value is; the name of its class where it is none."""
+    if isinstance(value, str):
+        # As broken exports have it: no file can hold it.
+        has_half = any("\ud800" <= letter <= "\udfff" for letter in value)
+        return "half a character" if has_half else "text"
+    if isinstance(value, bool | np.bool_):
+        return "True and False"
+    if isinstance(value, int | np.integer):
+        return "number" if -(2**63) <= value < 2**63 else "a number beyond 64 bits"
+    if isinstance(value, float | np.floating):
+        return "number"
+    return "date" if isinstance(value, datetime.date) else type(value).__name__
 
 
 def _check_count(table: pd.DataFrame, seeds: int) -> None:

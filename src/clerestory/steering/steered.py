@@ -162,7 +162,7 @@ class SteeredModel:
                 tensors[f"{index}.{name}"] = tensor.contiguous()
         model = self.model
         options = cast(dict[LoadOption, str], dict(model.load_options))
-        base = Base(model.name, model.revision, weights_digest(model), options)
+        base = Base(model.name, model.revision, weights_digest(model.pipeline), options)
         steering = asdict(
             SavedSteering(
                 FORMAT, base, tuple(settings), self.calibration, self.provenance, versions()
@@ -254,7 +254,7 @@ def _check_base(folder: Path, base: Base, model: Model) -> None:
     """
     lora = base.load_options.get("lora", ""), model.load_options.get("lora", "")
     pairs = {"revision": (base.revision, model.revision), "LoRA": lora}
-    digests = base.weights, weights_digest(model)
+    digests = base.weights, weights_digest(model.pipeline)
     # Weights on the meta device or offloaded have no digest: they are compared where both have one.
     if all(digests):
         pairs["weights"] = digests

@@ -22,7 +22,7 @@ from clerestory.errors import EvidenceError, OutputError, SearchError, TableErro
 from clerestory.io.reading import path_inside, read_text, wrap_errors
 from clerestory.io.writing import atomic_file
 from clerestory.models import Model
-from clerestory.models.provenance import provenance_of
+from clerestory.models.provenance import provenance_of, settings_digest
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
 from clerestory.studies.results import TASKS, StudyResult, TaskRun, skipped_result
@@ -110,6 +110,7 @@ def _run_tasks(
         provenance.model,
         context.model.revision,
         provenance.digest,
+        settings_digest(context.model.pipeline),
         *(f"{name}={value}" for name, value in sorted(provenance.options.items())),
     )
     for key, reason in find_unavailable_tasks(study, context).items():

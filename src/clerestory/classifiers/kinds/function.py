@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from clerestory.checks import number_array
 from clerestory.classifiers.base import Classifier, classifier_kinds, is_trusted
 from clerestory.errors import ModelError, RegistryError
 from clerestory.types import Floats, Pictures, Role
@@ -46,7 +47,8 @@ class FunctionClassifier:
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`; ModelError where the function gives anything else."""
-        probabilities = np.asarray(self.function(pictures), np.float32)
+        values = number_array(ModelError, f"What {self.source} gave", self.function(pictures))
+        probabilities = values.astype(np.float32)
         expected = (len(pictures), len(self.classes))
         # 1e-3: the sum of a softmax in half precision is that far from 1.
         sums_to_one = probabilities.shape == expected and np.allclose(

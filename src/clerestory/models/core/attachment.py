@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -106,6 +107,8 @@ class Attachment:
         self._site_hooks = {address: site_hooks[address] for address in sites}
         self._visits = Visits(self._site_hooks)
         self._thread = threading.get_ident()
+        # What an edit or a tap raised.
+        self.caller_error: Exception | None = None
 
     @property
     def site_hooks(self) -> Mapping[str, SiteHook]:
@@ -152,7 +155,7 @@ class Attachment:
         if address not in self._site_hooks:
             return branches
         return {
-            branch: self._edit_and_tap(address, value, StageCall({branch: slice(None)}))
+            branch: self._edit_and_tap(address, value, StageCall({branch: slice(0, len(value))}))
             for branch, value in branches.items()
         }
 
@@ -225,6 +228,15 @@ class Attachment:
             self._current_calls[stage] = self._stage_call(stage, self._call_counts[stage])
         return self._current_calls[stage]
 
+    @contextmanager
+    def _note_error(self) -> Iterator[None]:
+        """Note what an edit or a tap raises, which is no error of the pipeline."""
+        try:
+            yield
+        except Exception as error:
+            self.caller_error = error
+            raise
+
     def _edit_and_tap(
         self,
         address: str,
@@ -232,8 +244,14 @@ class Attachment:
         stage_call: StageCall,
         channels_last: bool | None = None,
     ) -> Tensor:
-        counts = self._visits.begin(address)
         site_hook = self._site_hooks[address]
+        if not stage_call.merged and len(value) != stage_call.count:
+            raise SiteError(
+                f"{address} has {len(value)} rows in a call, and the batch has {stage_call.count}: "
+                f"its module {site_hook.site.path} is given parts of the batch, as chunked "
+                "feed-forward layers are, so that rows cannot be assigned to samples."
+            )
+        counts = self._visits.begin(address)
         channels = slice(site_hook.channels)
         if channels_last is None:
             channels_last = site_hook.has_channels_last(value.shape)
@@ -249,7 +267,8 @@ class Attachment:
                     # tensors.
                     result = copy_layout(value) if result is value else result
                     part = _select(result, stage_call.rows[branch], channels, merged_samples)
-                    _edit_in_place(edit.edit, part, merged_samples, channels_last)
+                    with self._note_error():
+                        _edit_in_place(edit.edit, part, merged_samples, channels_last)
         # After all edits, so that a site is read as edited.
         for tap in self._taps_by_site.get(address, ()):
             if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
@@ -258,7 +277,9 @@ class Attachment:
                 part = flatten_positions(part, channels_last)
                 part = merge_branches(part, merged_samples) if merged_samples else part
                 # The model goes on with its own memory, which a callback may write to or keep.
-                tap.callback(part.clone() if tap.copies else part, _step(stage_call, tap, counts))
+                with self._note_error():
+                    step = _step(stage_call, tap, counts)
+                    tap.callback(part.clone() if tap.copies else part, step)
         self._visits.end(address, stage_call)
         return result
 

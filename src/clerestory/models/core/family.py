@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from clerestory.errors import ModelError, PromptError
-from clerestory.models.core.types import Branch, Options, Sample, Site, Step
+from clerestory.models.core.types import OPTION_NAMES, Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
 from clerestory.types import Floats, Pictures, Progress
 
@@ -109,6 +109,7 @@ class StageCall:
         sigma: Noise level, see `core.schedulers`; None if unknown.
         merged: Whether the rows of the branches cannot be told apart; then `[branch × sample,
             position]` is presented as `[sample, branch × position]`.
+        other_rows: Number of rows after those of the branches.
     """
 
     rows: Mapping[Branch, slice]
@@ -116,6 +117,13 @@ class StageCall:
     timestep: float | None = None
     sigma: float | None = None
     merged: bool = False
+    other_rows: int = 0
+
+    @property
+    def count(self) -> int:
+        """Number of rows of the batch."""
+        stops: list[int] = [rows.stop for rows in self.rows.values()]
+        return max(stops) + self.other_rows
 
     def merge_rows(self) -> StageCall:
         """The same call for a module whose rows are not those of its stage's network.
@@ -300,6 +308,7 @@ class Family(PromptReader, ABC):
         size_multiple: Height and width must be multiples of this.
         negative_option: Option with the guidance scale of the negative prompt; "" if negative
             prompts are not supported.
+        option_names: The options that its pictures depend on.
         half_precision: The dtype on an accelerator with `dtype="auto"`.
         single_file_types: Names that diffusers gives to single-file checkpoints of this family.
         load_arguments: Further arguments of `from_pretrained` and `from_single_file`.
@@ -324,6 +333,7 @@ class Family(PromptReader, ABC):
     size_multiple: int = 1
     negative_option: str = "guidance"
     probes: bool = True
+    option_names: tuple[str, ...] = OPTION_NAMES
     half_precision: ClassVar[str] = "float16"
     single_file_types: ClassVar[tuple[str, ...]] = ()
     load_arguments: ClassVar[Mapping[str, Any]] = {}
@@ -361,6 +371,17 @@ class Family(PromptReader, ABC):
     def hooks_by_address(self) -> dict[str, SiteHook]:
         """The site hooks by the addresses of their sites."""
         return {hook.site.address: hook for hook in self.site_hooks}
+
+    def reads_negative(self, options: Options) -> bool:
+        """Whether a negative prompt changes the picture; by default with its guidance above 1.
+
+        Args:
+            options: Those of the sample.
+
+        Returns:
+            False where it would be ignored.
+        """
+        return bool(self.negative_option) and getattr(options, self.negative_option) > 1
 
     @abstractmethod
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoding | None:
@@ -417,6 +438,12 @@ class Family(PromptReader, ABC):
                 raise PromptError(
                     f"The prompt {prompt!r:.80} has a NUL or a byte order mark, which no text has: "
                     "take it out, or read the file with encoding='utf-8-sig'."
+                )
+            # Bytes that Python could not read as it was told to, as of arguments in the locale C.
+            if any("\udc80" <= letter <= "\udcff" for letter in prompt):
+                raise PromptError(
+                    f"The prompt {prompt!r:.80} was not read as UTF-8: set the environment variable"
+                    " PYTHONUTF8=1, or a locale such as C.UTF-8, and write it in UTF-8."
                 )
             # Half of a character outside of the basic plane, as broken exports have it.
             if any("\ud800" <= letter <= "\udfff" for letter in prompt):

@@ -7,6 +7,7 @@ Sets of edits with the same edits of the encode stages share one encoding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Literal, get_args
@@ -15,7 +16,15 @@ import numpy as np
 from torch import Tensor
 
 from clerestory.checks import check_choice, check_minimum
-from clerestory.errors import EditError, OptionError, PromptError, SeedError, SiteError
+from clerestory.errors import (
+    ClerestoryError,
+    EditError,
+    ModelError,
+    OptionError,
+    PromptError,
+    SeedError,
+    SiteError,
+)
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import SiteSelection, parse
 from clerestory.models.core.attachment import Attachment, Tap
@@ -39,6 +48,16 @@ from clerestory.types import Pictures, ProgressOption
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
+PIPELINE_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What code of other libraries raises for options, inputs or parts that do not fit."""
 PICTURES = "pictures"
 """Where a sample is not finite whose stages are."""
 
@@ -104,8 +123,11 @@ def list_samples(
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
     if not texts:
         raise PromptError("There is no prompt; give at least one.")
-    # Each text once: the same prompt often comes thousands of times.
-    model.family.check_prompts(list(dict.fromkeys([*texts, *filter(None, [options.negative])])))
+    # Each text once: the same prompt often comes thousands of times. Not by a value that is no text
+    # and may have no hash.
+    unique = dict.fromkeys(text for text in texts if isinstance(text, str))
+    others = [text for text in texts if not isinstance(text, str)][:1]
+    model.family.check_prompts([*others, *unique, *filter(None, [options.negative])])
     if not paired:
         numbers = check_seeds(seeds)
         return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
@@ -254,7 +276,7 @@ class _Sweep:
         samples, check = self._batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=True)
         modules = self.family.stage_modules
-        with check.watch(modules), attach(attachment, modules):
+        with self._run_pipeline(attachment), check.watch(modules), attach(attachment, modules):
             encoded = self.family.encode(samples, self.until, self.request.branch)
         return encoded, stack_steps(readings), check.reasons()
 
@@ -263,7 +285,7 @@ class _Sweep:
         samples, check = self._batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=False)
         modules = self.family.stage_modules
-        with check.watch(modules), attach(attachment, modules):
+        with self._run_pipeline(attachment), check.watch(modules), attach(attachment, modules):
             drawn = self.family.draw(samples, encoded, attachment.handoff, self.until)
         pictures, reasons = None, check.reasons()
         if drawn is not None:
@@ -272,6 +294,24 @@ class _Sweep:
                 if not good:
                     reasons.setdefault(row, f"{PICTURES}: not finite")
         return stack_steps(readings), pictures, reasons
+
+    @contextmanager
+    def _run_pipeline(self, attachment: Attachment) -> Iterator[None]:
+        """Say what was to be drawn where a pipeline fails, as for more steps than it has."""
+        try:
+            yield
+        except PIPELINE_ERRORS as error:
+            # The caller's own, from a tap or an edit, is the caller's to read.
+            if isinstance(error, ClerestoryError) or error is attachment.caller_error:
+                raise
+            options = self.request.samples[0].options
+            given = {name: getattr(options, name) for name in self.family.option_names}
+            listed = ", ".join(f"{name}={value!r:.40}" for name, value in given.items())
+            kind, reason = type(self.family.pipeline).__name__, " ".join(str(error).split())[:300]
+            raise ModelError(
+                f"{kind} failed with {type(error).__name__} ({reason or 'no message'}) when it drew"
+                f" with {listed}: change these options, or the pipeline."
+            ) from error
 
     def _attachment(
         self, rows: range, edits: Sequence[Edit], readings: Readings, *, early: bool
@@ -415,3 +455,10 @@ def _check_options(request: Request) -> None:
     for edit in (edit for edits in request.edit_sets for edit in edits):
         if not callable(edit) or not hasattr(edit, "site"):
             raise EditError(f"{edit!r} is not an edit; an edit is callable and has a site.")
+        # Too few would end the run at a later batch, and of too many some would do nothing.
+        count = edit.samples if isinstance(edit, PerSample) else None
+        if count not in (None, len(request.samples)):
+            raise EditError(
+                f"The edit at {edit.site} is for {count} samples and the run has "
+                f"{len(request.samples)}: give one value, or one for each sample of the run."
+            )

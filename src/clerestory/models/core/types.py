@@ -269,6 +269,10 @@ class Edit(Protocol):
 class PerSample(Protocol):
     """An edit that differs from sample to sample."""
 
+    @property
+    def samples(self) -> int | None:
+        """Number of samples that it is for; None for any number."""
+
     def at(self, rows: Sequence[int]) -> Edit:
         """The edit for a batch that holds these samples of the run.
 

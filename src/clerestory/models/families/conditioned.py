@@ -59,6 +59,7 @@ class ConditionedFamily(Family):
 
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]]
     denoising_pipeline: Any
+    option_names = ("height", "width", "steps", "guidance", "negative")
 
     def has_two_branches(self, options: Options) -> bool:
         """Whether guidance draws with and without the prompt.
@@ -244,6 +245,10 @@ class TextFamily(ConditionedFamily):
         # branch.
         distilled = self.denoiser.config.get("time_cond_proj_dim") is not None
         return super().has_two_branches(options) and not distilled
+
+    @override
+    def reads_negative(self, options: Options) -> bool:
+        return self.has_two_branches(options)
 
     def encode_options(self, negatives: list[str] | None) -> dict[str, Any]:
         """Arguments of the pipeline's `encode_prompt`, besides the prompts.

@@ -38,6 +38,7 @@ class Flux(BranchCalls, TextFamily):
     half_precision = "bfloat16"
     single_file_types = ("flux-dev", "flux-schnell")
     negative_option = "true_guidance"
+    option_names = (*TextFamily.option_names, "true_guidance")
 
     def __init__(self, pipeline: Any) -> None:
         net, config = pipeline.transformer, pipeline.transformer.config
@@ -67,6 +68,8 @@ class Flux(BranchCalls, TextFamily):
             sample_size=pipeline.default_sample_size,
         )
         self.window = window
+        if not config.guidance_embeds:
+            self.option_names = tuple(name for name in self.option_names if name != "guidance")
 
     @override
     def has_two_branches(self, options: Options) -> bool:

@@ -121,7 +121,13 @@ class GenericFamily(Family):
             hook for stage in self.stages for hook in _module_hooks(stage, *components[stage])
         ]
         self.defaults = Options().replace(**self._pipeline_defaults())
-        self.negative_option = "guidance" if "negative_prompt" in self.parameters else ""
+        self.option_names = tuple(
+            option
+            for option, names in ARGUMENTS.items()
+            # The size of a pipeline that takes none is checked against what it draws.
+            if {*names} & {*self.parameters} or option in ("height", "width")
+        )
+        self.negative_option = "guidance" if "negative" in self.option_names else ""
         self.schedulers = {
             name: part
             for name, part in pipeline_parts(pipeline).items()
@@ -355,6 +361,11 @@ class GenericFamily(Family):
                 timestep = float(scheduler.timesteps[taken])
                 sigma = scheduler_sigma(scheduler, taken)
         return StageCall(rows, index, timestep, sigma, merged=not expected.by_row)
+
+    @override
+    def reads_negative(self, options: Options) -> bool:
+        # With which guidance such a pipeline reads it is not known.
+        return bool(self.negative_option)
 
     def _check_size(self, options: Options, pictures: Pictures | Floats) -> None:
         """OptionError where the pipeline was asked for a size and drew another one."""

@@ -12,6 +12,7 @@ generator of the same seed; those rows are neither read nor edited, only what is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from typing_extensions import override
@@ -47,6 +48,7 @@ class UnCLIP(ConditionedFamily):
         EMBEDDING: ("image_embeds", "negative_image_embeds")
     }
     negative_option = "prior_guidance"
+    option_names = (*ConditionedFamily.option_names, "prior_steps", "prior_guidance")
     defaults = Options(512, 512, steps=50, guidance=4.0, prior_steps=25, prior_guidance=4.0)
     separate_prior = SeparatePrior(
         decoder="KandinskyV22Pipeline",
@@ -111,6 +113,11 @@ class UnCLIP(ConditionedFamily):
         return Encoding({EMBEDDING: {"cond": cond, "uncond": uncond}}, states)
 
     @override
+    def reads_negative(self, options: Options) -> bool:
+        # The prior's guidance, and the decoder's by the embedding that the prior makes of it.
+        return max(options.prior_guidance, options.guidance) > 1
+
+    @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         if stage != "prior":
             return super().stage_call(stage, call, batch)
@@ -121,7 +128,9 @@ class UnCLIP(ConditionedFamily):
             # cond rows of both.
             start = 2 * count if options.negative else count
             rows = {"uncond": slice(0, count), "cond": slice(start, start + count)}
-        return denoising_call(self.pipeline.prior_pipe.scheduler, call, rows)
+        stage_call = denoising_call(self.pipeline.prior_pipe.scheduler, call, rows)
+        # The rows of the negative prompts' own cond branch come last.
+        return replace(stage_call, other_rows=count) if options.negative else stage_call
 
 
 def _prior_hooks(prior: Any, window: int) -> list[SiteHook]:

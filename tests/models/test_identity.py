@@ -1,0 +1,157 @@
+"""A model that was changed after it was opened is not taken for the one that was opened."""
+
+from __future__ import annotations
+
+import pickle
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from families import built, small_model, stable_diffusion
+
+from clerestory import attribute, maximize, record
+from clerestory.errors import ClerestoryError
+from clerestory.models.provenance import settings_digest, weights_digest
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+SITE, UNIT = "denoiser.mid.res.0/out", "text.blocks.0/mlp[3]"
+
+
+def fresh(seed=0):
+    return small_model(built(stable_diffusion, seed=seed), steps=2)
+
+
+def other_scheduler(pipeline):
+    pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
+
+
+def other_spacing(pipeline):
+    config = pipeline.scheduler.config
+    pipeline.scheduler = type(pipeline.scheduler).from_config(config, timestep_spacing="trailing")
+
+
+def free_u(pipeline):
+    pipeline.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4)
+
+
+def scaled_vae(pipeline):
+    pipeline.vae.register_to_config(scaling_factor=0.7)
+
+
+def weight_in_place(pipeline):
+    # The signs stay, which are all that the digest of weights sees.
+    pipeline.unet.conv_out.weight.data.mul_(3)
+
+
+def forward(pipeline):
+    block = pipeline.unet.mid_block.resnets[0]
+    whole = block.forward
+    block.forward = lambda *args, **kwargs: 0.5 * whole(*args, **kwargs)
+
+
+def fused_lora(pipeline):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, lora_alpha=64, init_lora_weights=False, target_modules=["to_q"])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipeline.unet.add_adapter(config, adapter_name="style")
+    pipeline.fuse_lora(components=["unet"])
+    # The layers are those from before, with the LoRA in their weights.
+    pipeline.unload_lora_weights()
+
+
+CHANGES = [other_scheduler, other_spacing, free_u, scaled_vae, forward, fused_lora]
+
+
+@pytest.mark.parametrize("change", [*CHANGES, weight_in_place])
+def test_a_changed_model_is_not_opened_again_by_name_where_it_is_unpickled(change):
+    model = fresh()
+    model.revision, model.reopen = "1.0", fresh
+    plain = model.run("a cat", 0).pictures
+    assert model.reopen is fresh
+    change(model.pipeline)
+    expected = model.run("a cat", 0).pictures
+    assert not np.array_equal(expected, plain)
+    assert model.reopen is None
+    if change is not forward:  # a function within a function cannot be pickled
+        again = pickle.loads(pickle.dumps(model))
+        assert np.array_equal(again.run("a cat", 0).pictures, expected)
+
+
+def test_a_lora_that_was_fused_and_unloaded_leaves_no_revision():
+    model = fresh()
+    model.revision, model.reopen = "1.0", fresh
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, lora_alpha=8, init_lora_weights=False, target_modules=["to_q"])
+    model.pipeline.unet.add_adapter(config, adapter_name="style")
+    model.run("a cat", 0)
+    model.pipeline.fuse_lora(components=["unet"])
+    model.run("a cat", 0)
+    model.pipeline.unload_lora_weights()
+    model.run("a cat", 0)
+    assert model.revision == ""
+
+
+def test_what_changes_no_picture_is_the_same_model():
+    model = fresh()
+    model.reopen = fresh
+    digests = settings_digest(model.pipeline), weights_digest(model.pipeline)
+    model.run("a cat", 0)
+    model.pipeline.unet.train()
+    model.pipeline.unet.compile(backend="eager")
+    model.pipeline.unet = torch.compile(model.pipeline.unet, backend="eager")
+    model.pipeline.vae.forward = torch.compile(model.pipeline.vae.forward, backend="eager")
+    model.run("a cat", 0)
+    assert (settings_digest(model.pipeline), weights_digest(model.pipeline)) == digests
+    assert model.reopen is fresh
+    half = fresh()
+    half.pipeline.to(torch.bfloat16)
+    assert (settings_digest(half.pipeline), weights_digest(half.pipeline)) == digests
+
+
+def search(model, out):
+    return maximize(
+        model,
+        UNIT,
+        search="random",
+        words=2,
+        budget=4,
+        random_prompts=20,
+        vocabulary=["cat", "dog", "sun", "sea"],
+        pictures=False,
+        progress=False,
+        out=out,
+    )
+
+
+def shares(model, out):
+    return attribute(
+        model,
+        "[a] [c]",
+        [UNIT],
+        paraphrases=20,
+        path=False,
+        pictures=False,
+        out=out,
+        progress=False,
+    )
+
+
+def recording(model, out):
+    return record(model, ["a cat", "a dog"], 0, sites=SITE, out=out, progress=False)
+
+
+@pytest.mark.parametrize("stored", [search, shares, recording])
+@pytest.mark.parametrize("change", [*CHANGES, "weights"])
+def test_what_another_model_stored_is_not_continued(stored, change, tmp_path):
+    # Wrapped pipelines have the name of their class and no revision.
+    first, other = fresh(), fresh(1 if change == "weights" else 0)
+    stored(first, tmp_path / "out")
+    stored(fresh(), tmp_path / "out")
+    if change != "weights":
+        change(other.pipeline)
+    with pytest.raises(ClerestoryError, match="another"):
+        stored(other, tmp_path / "out")
