@@ -103,7 +103,7 @@ NO_LEVELS = {
 @pytest.mark.parametrize("levels", NO_LEVELS.values(), ids=NO_LEVELS)
 def test_levels_that_no_file_gives_back_are_refused_before_anything_is_drawn(levels):
     table = pd.DataFrame({"prompt": ["a cat", "a dog"], "factor": pd.Series(levels, dtype=object)})
-    with pytest.raises(PromptError, match="The column 'factor' of the table has .* as levels"):
+    with pytest.raises(PromptError, match=r"The column 'factor' of the table has .* as levels"):
         prompt_table(table)
 
 

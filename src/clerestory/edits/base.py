@@ -341,7 +341,7 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
     return vector
 
 
-def single_precision(site: str, values: NDArray[Any]) -> NDArray[np.float32]:
+def single_precision(site: str, values: NDArray[Any] | Tensor) -> NDArray[np.float32]:
     """Values as the edit computes with them.
 
     Args:

@@ -350,8 +350,8 @@ def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
             or not is_file_name
         ):
             raise PromptError(
-                f"The column {name!r:.80} cannot be a coordinate of a recording, because of its name: "
-                "rename it."
+                f"The column {name!r:.80} cannot be a coordinate of a recording, because of its "
+                "name: rename it."
             )
 
 

@@ -95,7 +95,7 @@ def prompt_table(source: str | Path | Sequence[str] | pd.DataFrame) -> pd.DataFr
                 lambda value: normalize("NFC", value) if isinstance(value, str) else value
             )
         if name != "prompt":
-            _check_factor(where, name, table[name])
+            _check_factor(where, str(name), table[name])
     return table[["prompt", *(name for name in table if name != "prompt")]]
 
 

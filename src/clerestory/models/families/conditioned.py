@@ -59,7 +59,7 @@ class ConditionedFamily(Family):
 
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]]
     denoising_pipeline: Any
-    option_names = ("height", "width", "steps", "guidance", "negative")
+    option_names: tuple[str, ...] = ("height", "width", "steps", "guidance", "negative")
 
     def has_two_branches(self, options: Options) -> bool:
         """Whether guidance draws with and without the prompt.
