@@ -11,12 +11,14 @@ import torch
 from families import built, small_model, stable_diffusion
 
 from clerestory import attribute, maximize, record
+from clerestory.attribution.pieces import parse_pieces
 from clerestory.errors import ClerestoryError
 from clerestory.models.provenance import settings_digest, weights_digest
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
+PARAPHRASES = [parse_pieces(f"[{one}] {two} [c]") for one in "abde" for two in "fghij"]
 SITE, UNIT = "denoiser.mid.res.0/out", "text.blocks.0/mlp[3]"
 
 
@@ -130,9 +132,9 @@ def search(model, out):
 def shares(model, out):
     return attribute(
         model,
-        "[a] [c]",
+        "[a] with [c]",
         [UNIT],
-        paraphrases=20,
+        paraphrases=PARAPHRASES,
         path=False,
         pictures=False,
         out=out,
