@@ -105,8 +105,8 @@ SLIPS: dict[str, tuple[Callable[[], object], str]] = {
     "a site that is a number": (lambda: model().sites[3], "is 3; it must be a valid string"),  # type: ignore[index]
     "a list to tokenize": (lambda: model().tokenize(["a"]), "it must be a valid string"),  # type: ignore[arg-type]
     "a misspelt strength": (lambda: Add(SITE, [1.0], strenght=3), r"Write strength\."),  # type: ignore[call-arg]
-    "a direction of text": (lambda: Add(SITE, "up"), "expected one finite number for each unit"),
-    "rows of several lengths": (lambda: Add(SITE, [[1.0], [1.0, 2.0]]), "expected one finite"),
+    "a direction of text": (lambda: Add(SITE, "up"), "has texts that are no real numbers"),
+    "rows of several lengths": (lambda: Add(SITE, [[1.0], [1.0, 2.0]]), "its rows have several lengths"),
     "no direction": (lambda: Ablate(SITE), r"needs direction; write direction=…"),  # type: ignore[call-arg]
     "a branch": (
         lambda: Add(SITE, [1.0], branch="both sides"),
@@ -181,7 +181,7 @@ SLIPS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "activations of text": (
         lambda: Add.in_deviations(SITE, [1.0, 0.0], [["x"]]),
-        r"must be numbers \[sample, 2\]",
+        "has texts that are no real numbers",
     ),
     "no invented names": (
         lambda: clerestory.familiarity(model(), "Goth", count=0),

@@ -78,6 +78,13 @@ def test_a_dry_run_writes_nothing(prompts, tmp_path):
     assert not (tmp_path / "rec").exists()
 
 
+def test_prompts_that_cannot_be_read_are_refused_before_the_model_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr("clerestory.load", lambda *_, **__: pytest.fail("opened"), raising=False)
+    (tmp_path / "p.csv").write_text("text,style\na cat,ink\n")
+    with pytest.raises(PromptError, match="has no column 'prompt'; it has text, style"):
+        call(*command(tmp_path / "p.csv", tmp_path / "rec"))
+
+
 def test_random_prompts(prompts, tmp_path):
     call(*command("vocabulary", tmp_path / "rec", "--sample", 3, "--words", 2, "--no-pictures"))
     samples = Recording.open(tmp_path / "rec").samples

@@ -33,6 +33,7 @@ def test_a_file_has_sixteen_phrases_an_arm_crossed_with_frames_and_items(tmp_pat
     out = tmp_path / "glass.toml"
     result = call("templates", "stained glass", "--against", "a glass window", "--out", out)
     assert f"record --prompts {out}" in result.stdout
+    assert "9,216 prompts" in result.stdout
     table = prompt_table(out)
     assert set(table["concept"]) == {"positive", "negative", "hard negative"}
     assert not table["prompt"].duplicated().any()

@@ -308,9 +308,20 @@ def test_within_a_prompt_its_seeds_are_contrasted(tmp_path: Path) -> None:
     # Prompts differ by far more than moods do: only the seeds of one prompt tell.
     assert (first.unit, first.status) == ("prior/embedding[4]", "found")
     assert kinds(findings) == {"templates-not-varied"}
-    none = "No sample matches positive = .* There is predicted.mood: happy, scared"
+    none = "No sample matches positive = .* The samples have predicted.mood: happy, scared"
     with pytest.raises(EvidenceError, match=none):
         find(recording, positive="predicted.mood == 'sad'", labels=both, **queries)
+
+
+def test_samples_that_are_still_to_come_are_named_where_an_arm_is_empty(tmp_path: Path) -> None:
+    table = pd.DataFrame({"prompt": ["a", "b", "c"], "seed": 0, "item": "x"})
+    table["style"] = ["plain", "plain", "ink"]
+    recording = recording_of(table, {"text/pooled": np.zeros((3, 1, 1))}, tmp_path)
+    recording.samples["done"] = [True, True, False]
+    recording.rows = np.array([0, 1])
+    words = r"have style: plain\. 1 samples are not recorded yet: finish the recording"
+    with pytest.raises(EvidenceError, match=words):
+        find(recording, positive="style == 'ink'", negative="style == 'plain'")
 
 
 def test_each_half_goes_by_the_labels_of_its_own_classifiers(tmp_path: Path) -> None:
@@ -383,13 +394,13 @@ def test_labels_in_few_frames_are_undecided(tmp_path: Path, frames: int, status:
     [
         (
             {"positive": "style == 'oil'"},
-            r"No sample matches positive .* There is style: glass, plain, window",
+            r"No sample matches positive .* The samples have style: glass, plain, window",
         ),
         ({"positive": "style = 'glass'"}, "cannot be read .*; write style == 'ink'"),
         ({"positive": "style == "}, "cannot be read"),
         (
             {"positive": "stlye == 'glass'"},
-            r"positive = .* cannot be read .*stlye.* columns: prompt, seed, style",
+            r"positive = .* cannot be read .*stlye.* columns: prompt, .*Did you mean style\?",
         ),
         ({"positive": "style"}, "is not a comparison"),
         ({"negative": "style != 'window'"}, r"samples are both positive and negative, such as"),

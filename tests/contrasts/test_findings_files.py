@@ -41,7 +41,7 @@ def test_nothing_is_overwritten(found: Findings, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_findings_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EvidenceError, match="holds no findings"):
+    with pytest.raises(EvidenceError, match=r"holds no findings: .* the folder of a `find --out`"):
         Findings.load(tmp_path)
     (tmp_path / "findings.json").write_text("{}")
     with pytest.raises(EvidenceError, match="holds no findings"):

@@ -129,7 +129,7 @@ def test_what_cannot_be_built_is_told(recorded, built, tmp_path, model):
     few = record(model, PROMPTS[:20], sites=MLP, out=tmp_path / "few")
     with pytest.raises(EvidenceError, match="60 or more"):
         build([few], tmp_path / "less")
-    with pytest.raises(RecordingError, match="holds no microscope"):
+    with pytest.raises(RecordingError, match=r"holds no microscope: .*`microscope build --out`"):
         Microscope(tmp_path)
 
 

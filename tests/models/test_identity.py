@@ -18,7 +18,7 @@ from clerestory.models.provenance import settings_digest, weights_digest
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
-PARAPHRASES = [parse_pieces(f"[{one}] {two} [c]") for one in "abde" for two in "fghij"]
+PARAPHRASES = [parse_pieces(f"{one} [a] {two} [c]") for one in "bdek" for two in "fghij"]
 SITE, UNIT = "denoiser.mid.res.0/out", "text.blocks.0/mlp[3]"
 
 

@@ -13,7 +13,7 @@ from clerestory.errors import ModelError, OptionError
 from clerestory.models import load, wrap
 
 pytestmark = DIFFUSERS_WARNINGS
-SMALL = {"height": 16, "width": 16, "steps": 2, "prior_steps": 2}
+SMALL = {"height": 16, "width": 16, "steps": 2}
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from clerestory.models.model import Model
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SMALL = {"height": SIDE, "width": SIDE, "steps": 3, "guidance": 3.0}
-SMALL |= {"prior_steps": 3, "prior_guidance": 1.5, "progress": False}
+PRIOR = {"prior_steps": 3, "prior_guidance": 1.5}
 FLUX_NEGATIVE = {"negative": "a dog", "true_guidance": 2.0}
 
 
@@ -66,7 +66,7 @@ def test_watching_finds_the_branches_steps_and_noise_levels_of_a_known_family(na
     pipeline = built(FAMILIES[name])
     native, learned = wrap(pipeline), watched(pipeline)
     # PixArt is left out: as it comes it draws the sizes of its training only.
-    options = SMALL | (FLUX_NEGATIVE if name == "flux" else {})
+    options = SMALL | {"progress": False} | (FLUX_NEGATIVE if name == "flux" else {})
     if name == "unclip":
         options |= {"guidance": 1.0}
     # Sites of both that are the same value of the same module; the last block of each network.

@@ -86,12 +86,17 @@ def record(
 ) -> None:
     """Record activations and pictures; the same command resumes an interrupted recording."""
     from clerestory.models import parse_seeds, parse_size
-    from clerestory.recordings import make_plan
+    from clerestory.recordings import make_plan, random_prompts
 
     seed_numbers = None if seeds is None else parse_seeds(seeds)
     picture_size = {} if size is None else parse_size(size)
-    opened = model.open()
-    table = _prompt_table(prompts, sample, sample_seed, words, opened)
+    # Prompts that cannot be read are refused before the model is opened, which takes long.
+    if sample is None:
+        table = _all_prompts(prompts)
+        opened = model.open()
+    else:
+        opened = model.open()
+        table = random_prompts(prompts, sample, sample_seed, model=opened, words=words)
     settings: dict[str, Any] = {
         "seeds_per_item": seeds_per_item,
         "seed": seed,
@@ -119,15 +124,11 @@ def record(
     _write_report(_record(opened, plan, out, model, cluster), json=json)
 
 
-def _prompt_table(
-    prompts: str, sample: int | None, seed: int, words: int, opened: Model
-) -> pd.DataFrame:
+def _all_prompts(prompts: str) -> pd.DataFrame:
     from clerestory.errors import PromptError
-    from clerestory.recordings import prompt_table, random_prompts
+    from clerestory.recordings import prompt_table
     from clerestory.recordings.prompts import VOCABULARY
 
-    if sample is not None:
-        return random_prompts(prompts, sample, seed, model=opened, words=words)
     # All combinations of a vocabulary's words are too many to record.
     if prompts == VOCABULARY:
         raise PromptError("--prompts vocabulary needs --sample, the number of prompts.")

@@ -35,6 +35,7 @@ def templates(
     from clerestory.cli import console
     from clerestory.errors import OutputError
     from clerestory.io.writing import atomic_file, prepare_new_file
+    from clerestory.recordings import prompt_table
     from clerestory.studies.new_prompts import ITEMS, concept_prompts
 
     if out is not None:
@@ -51,7 +52,11 @@ def templates(
     text = text.replace("--prompts FILE", f"--prompts {out.name}")
     with atomic_file(out) as part:
         part.write_text(text, "utf-8")
-    console.write(f"{out} has sixteen phrases an arm: read them, change them, then")
+    prompts = len(prompt_table(out))
+    console.write(
+        f"{out} has sixteen phrases an arm, in {prompts:,} prompts: read them, change them, keep "
+        "one frame where the prompts are too many, then"
+    )
     console.write(
         f"  clerestory record --prompts {out} --sites 'text.*/mlp' --no-pictures --out rec"
     )

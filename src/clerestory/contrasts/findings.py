@@ -381,6 +381,10 @@ class Findings(Result):
     @classmethod
     @override
     def load(cls, folder: Path) -> Findings:
+        if not (Path(folder) / FILE).exists():
+            raise EvidenceError(
+                f"{folder} holds no findings: it has no {FILE}; give the folder of a `find --out`."
+            )
         try:
             path = path_inside(folder, FILE, EvidenceError)
             content = read_json(path, EvidenceError, max_bytes=MAX_BYTES)

@@ -15,6 +15,7 @@ from unicodedata import normalize
 
 from clerestory.errors import EvidenceError
 from clerestory.io.expressions import parse_expression
+from clerestory.registry import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +81,11 @@ def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
         mask = table.eval(quoted, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # a comparison of columns may raise anything
         reason, columns = " ".join(str(error).split())[:160], ", ".join(map(str, table))
+        unknown = sorted(query_columns(query) - set(map(str, table)))
+        near = nearest(unknown[0], map(str, table)) if unknown else []
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise EvidenceError(
-            f"{arm} = {query[:200]!r} cannot be read ({reason}); columns: {columns}."
+            f"{arm} = {query[:200]!r} cannot be read ({reason}); columns: {columns}.{hint}"
         ) from error
     if not isinstance(mask, pd.Series) or mask.dtype != bool:
         raise EvidenceError(f"{arm} = {query!r} is not a comparison; write style == 'ink'.")
@@ -126,7 +130,7 @@ def column_values(table: pd.DataFrame, query: str) -> str:
     """
     names = [name for name in table if re.search(rf"(?<![\w.]){re.escape(str(name))}\b", query)]
     listed = [f"{name}: {', '.join(sorted(map(str, table[name].unique()))[:12])}" for name in names]
-    return f" There is {'; '.join(listed)}." if listed else ""
+    return f" The samples have {'; '.join(listed)}." if listed else ""
 
 
 def _check_syntax(arm: str, query: str, quoted: str, table: pd.DataFrame) -> None:

@@ -106,7 +106,8 @@ def contrast_samples(
     # Items, phrases, frames: the order of drawing is part of the figures.
     item = _items(table, match, within)
     half = random_halves(item, rng)
-    arm = _arms(table, queries, half, labels)
+    pending = int((~recording.samples["done"].astype(bool)).sum())
+    arm = _arms(table, queries, half, labels, pending)
     columns = set().union(*map(query_columns, queries.values()))
     # Labels of samples are of pictures, whatever their columns are called.
     labelled = {str(name) for part in labels.values() for name in part if name != PASSED}
@@ -273,6 +274,7 @@ def _arms(
     queries: Mapping[str, str],
     half: pd.Series[str],
     labels: Mapping[str, pd.DataFrame],
+    pending: int,
 ) -> pd.Series[str]:
     """The arm of each row, "" for none; each half is assigned by its own labels."""
     arms = pd.Series("", index=table.index)
@@ -292,8 +294,15 @@ def _arms(
             arms[selected] = arm
     for arm, query in queries.items():
         if not (arms == arm).any():
+            # The samples of an arm may be those that are still to come.
+            unfinished = (
+                f" {pending:,} samples are not recorded yet: finish the recording by the command "
+                "that began it."
+                if pending
+                else ""
+            )
             raise EmptyArmError(
-                f"No sample matches {arm} = {query!r}.{column_values(columns, query)}"
+                f"No sample matches {arm} = {query!r}.{column_values(columns, query)}{unfinished}"
             )
     return arms
 

@@ -268,6 +268,11 @@ class Microscope:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if not (folder / PLAN).exists():
+            raise RecordingError(
+                f"{folder} holds no microscope: it has no {PLAN}; give the folder of a "
+                "`microscope build --out`."
+            )
         try:
             data = read_json(path_inside(folder, PLAN, RecordingError), RecordingError)
             fields = validate(dict[str, Any], data, PLAN, RecordingError)

@@ -55,7 +55,10 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     """
     raw = folder.read(MANIFEST)
     if raw is None:
-        raise RecordingError(f"{folder} holds no recording: it has no {MANIFEST}.")
+        raise RecordingError(
+            f"{folder} holds no recording: it has no {MANIFEST}; give the folder of a "
+            "`record --out`."
+        )
     where = f"{folder}/{MANIFEST}"
     manifest: dict[str, Any] = parse_json(raw, where, RecordingError, finite=False)
     saved = validate(_Manifest, manifest, where, RecordingError)

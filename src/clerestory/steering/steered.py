@@ -235,6 +235,11 @@ def read_steering(folder: Path) -> SavedSteering:
     Raises:
         ModelError: The file is missing, altered, or of another version.
     """
+    if not (folder / FILE).exists():
+        raise ModelError(
+            f"{folder} holds no steered model: it has no {FILE}; give the folder of a "
+            "`steer build --out`."
+        )
     try:
         content = read_json(path_inside(folder, FILE, ModelError), ModelError, finite=False)
     except ModelError as error:

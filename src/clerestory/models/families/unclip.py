@@ -62,6 +62,7 @@ class UnCLIP(ConditionedFamily):
         self.progress_bar_pipelines = (pipeline.prior_pipe, pipeline.decoder_pipe)
         self.text = ClipTextEncoder(pipeline, "prior_text_encoder")
         self.text_windows = {"text": self.text}
+        self.encodes_negatives = False
         self.prompt_reader = self.text
         unet, decoder = pipeline.unet, pipeline.movq.decoder
         # The pipeline rounds sides up to whole pixels of a latent of this scale, squared.
@@ -86,6 +87,8 @@ class UnCLIP(ConditionedFamily):
     @override
     def encode(self, batch: Sequence[Sample], until: str, branch: Branch) -> Encoding | None:
         prompts, options = [sample.prompt for sample in batch], batch[0].options
+        # The prior's pipeline encodes them as further rows of the prompts' batch.
+        self.encodes_negatives = bool(options.negative) and until != "text"
         if until == "text":
             # The prior's pipeline, which runs the text encoder itself, cannot stop there.
             self.text.encode(prompts)
@@ -119,9 +122,11 @@ class UnCLIP(ConditionedFamily):
 
     @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
-        if stage != "prior":
-            return super().stage_call(stage, call, batch)
         count, options = len(batch), batch[0].options
+        if stage != "prior":
+            stage_call = super().stage_call(stage, call, batch)
+            more = count if stage == "text" and self.encodes_negatives else 0
+            return replace(stage_call, other_rows=more)
         rows: dict[Branch, slice] = {"cond": slice(0, count)}
         if options.prior_guidance > 1:
             # With negative prompts the prior's batch is uncond rows of prompts and negatives, then
