@@ -14,6 +14,7 @@ from clerestory.attribution.results import Share
 from clerestory.causal.results import BaselineEffects, UnitEffect
 from clerestory.contrasts import Detection, Finding
 from clerestory.evaluation import ClassChange, Effect, SideEffects
+from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.studies import Study
 from clerestory.studies.tasks import attribute, group, maximize, suppress, to_status, verify
 from clerestory.studies.tasks.build import Build
@@ -42,8 +43,12 @@ def detecting(
     detects = Detection(**{**vars(GOOD), **changed})
     first = Finding(unit, "direction", 1, 1, status, detects)  # type: ignore[arg-type]
     counts = dict(zip(("positive", "negative", "hard_negative"), templates, strict=False))
+    shortage = EvidenceWarning("few-items", "Only 9 items to evaluate on; 12 are required.")
     return SimpleNamespace(
-        top_ranked=lambda kind: first, templates={**counts, "design": design}, samples=samples
+        top_ranked=lambda kind: first,
+        templates={**counts, "design": design},
+        samples=samples,
+        warnings=[shortage, EvidenceWarning("confounded", "A column determines the arm.")],
     )
 
 
@@ -87,12 +92,16 @@ def test_a_claim_says_its_design_its_power_and_what_it_generalises_over() -> Non
         return FIND._claim(detecting(**options), "direction").text
 
     text = sentence()
-    assert "against the hard negative 0.970 (0.920 to 0.990), 97.5% intervals, p 1e-07," in text
-    assert "q 1e-06; 24 items, 6 phrases in each arm, df 9.8; an AUROC of 0.71 would be" in text
+    assert "against the hard negative 0.970 (0.920 to 0.990), 97.5% intervals, p < 0.0001," in text
+    assert "q < 0.0001; 24 items, 6 phrases in each arm, df 9.8; an AUROC of 0.71 would be" in text
     assert text.endswith("The test generalises over items and phrases.")
     assert "; not even an AUROC of 1 would be found with 80% power" in sentence(
         detectable_auroc=1.2
     )
+    assert "; without overlap of the arms no power can be given." in sentence(detectable_auroc=0.5)
+    assert "p 0.02, q 0.034; " in sentence(p=0.02, q=0.034)
+    assert sentence(status="undecided").endswith(" Only 9 items to evaluate on; 12 are required.")
+    assert "Only 9 items" not in sentence(status="not found")
     assert "24 items, 6 positive and 5 negative phrases" in sentence(templates=(6, 5))
     crossed = sentence(design="crossed")
     assert "6 sentence frames in each arm" in crossed

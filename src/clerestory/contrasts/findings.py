@@ -124,6 +124,9 @@ class Detection:
             return ""
         if self.detectable_auroc > 1:
             return "; not even an AUROC of 1 would be found with 80% power"
+        if self.detectable_auroc < 0.505:
+            # Perfect separation has no error from which another AUROC's could be told.
+            return "; without overlap of the arms no power can be given"
         return f"; an AUROC of {self.detectable_auroc:.2f} would be found with 80% power"
 
 

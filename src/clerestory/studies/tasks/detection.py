@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["DetectionTask", "detection_claim"]
 
 SLOTS = re.compile("{[^{}]*}")
+SHORTAGES = ("few-items", "few-templates", "one-phrase")
+"""Kinds of warnings that make every unit undecided."""
 VARIED = {
     "nested": ("phrases",),
     "nested in crossed frames": ("phrases", "sentence frames"),
@@ -95,9 +97,9 @@ def detection_claim(
     detection = finding.detects
     status = _status(finding, smallest_auroc)
     text = (
-        f"{statement(status)}: AUROC {_aurocs(detection)}, p {detection.p:.2g}, "
-        f"q {detection.q:.2g}; {_design(findings, detection)}{remark}. "
-        f"{_scope(findings, finding)}"
+        f"{statement(status)}: AUROC {_aurocs(detection)}, {_probability('p', detection.p)}, "
+        f"{_probability('q', detection.q)}; {_design(findings, detection)}{remark}. "
+        f"{_scope(findings, finding)}{_shortage(findings, finding)}"
     )
     criterion = (
         "one-sided q at most .05 over the units that were tested, with items and wordings as "
@@ -117,6 +119,18 @@ def _status(finding: Finding, smallest_auroc: float) -> ClaimStatus:
     highs = (detection.high, detection.hard_negative_high)
     below = any(high is not None and high < smallest_auroc for high in highs)
     return "not supported" if below else "undecided"
+
+
+def _probability(name: str, value: float) -> str:
+    return f"{name} {value:.2g}" if value >= 1e-4 else f"{name} < 0.0001"
+
+
+def _shortage(findings: Findings, finding: Finding) -> str:
+    """Why a unit is undecided: what the design has too few of."""
+    if finding.status != "undecided":
+        return ""
+    texts = [each.text for each in findings.warnings if each.kind in SHORTAGES]
+    return "".join(f" {text}" for text in texts)
 
 
 def _aurocs(detection: Detection) -> str:
