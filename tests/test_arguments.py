@@ -106,7 +106,10 @@ SLIPS: dict[str, tuple[Callable[[], object], str]] = {
     "a list to tokenize": (lambda: model().tokenize(["a"]), "it must be a valid string"),  # type: ignore[arg-type]
     "a misspelt strength": (lambda: Add(SITE, [1.0], strenght=3), r"Write strength\."),  # type: ignore[call-arg]
     "a direction of text": (lambda: Add(SITE, "up"), "has texts that are no real numbers"),
-    "rows of several lengths": (lambda: Add(SITE, [[1.0], [1.0, 2.0]]), "its rows have several lengths"),
+    "rows of several lengths": (
+        lambda: Add(SITE, [[1.0], [1.0, 2.0]]),
+        "its rows have several lengths",
+    ),
     "no direction": (lambda: Ablate(SITE), r"needs direction; write direction=…"),  # type: ignore[call-arg]
     "a branch": (
         lambda: Add(SITE, [1.0], branch="both sides"),

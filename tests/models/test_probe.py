@@ -68,7 +68,7 @@ def test_watching_finds_the_branches_steps_and_noise_levels_of_a_known_family(na
     # PixArt is left out: as it comes it draws the sizes of its training only.
     options = SMALL | {"progress": False} | (FLUX_NEGATIVE if name == "flux" else {})
     if name == "unclip":
-        options |= {"guidance": 1.0}
+        options |= PRIOR | {"guidance": 1.0}
     # Sites of both that are the same value of the same module; the last block of each network.
     paths = {}
     for model in (native, learned):
