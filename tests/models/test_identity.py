@@ -11,14 +11,13 @@ import torch
 from families import built, small_model, stable_diffusion
 
 from clerestory import attribute, maximize, record
-from clerestory.attribution.pieces import parse_pieces
 from clerestory.errors import ClerestoryError
 from clerestory.models.provenance import settings_digest, weights_digest
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
-PARAPHRASES = [parse_pieces(f"{one} [a] {two} [c]") for one in "bdek" for two in "fghij"]
+PARAPHRASES = [f"{one} [a] {two} [c]" for one in "bdek" for two in "fghij"]
 SITE, UNIT = "denoiser.mid.res.0/out", "text.blocks.0/mlp[3]"
 
 
@@ -134,7 +133,7 @@ def shares(model, out):
         model,
         "[a] with [c]",
         [UNIT],
-        paraphrases=PARAPHRASES,
+        sentences=PARAPHRASES,
         path=False,
         pictures=False,
         out=out,

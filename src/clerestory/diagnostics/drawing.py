@@ -128,7 +128,12 @@ def cost(examination: Examination) -> Verdict:
 def _option_sets(examination: Examination) -> Iterator[dict[str, Any]]:
     """Options to try, the cheapest first; what the caller asked for is in all of them."""
     request, default = examination.options, examination.model.defaults
-    few = {"steps": min(STEPS, default.steps), "prior_steps": min(STEPS, default.prior_steps)}
+    few = {
+        name: min(STEPS, getattr(default, name))
+        for name in ("steps", "prior_steps")
+        # An option that the pipeline does not take is refused.
+        if name in examination.model.family.option_names
+    }
     option_sets: list[dict[str, Any]] = []
     for options in (
         {**few, **_small_size(examination), **request},
