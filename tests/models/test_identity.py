@@ -17,7 +17,7 @@ from clerestory.models.provenance import settings_digest, weights_digest
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
 ]
-PARAPHRASES = [f"{one} [a] {two} [c]" for one in "bdek" for two in "fghij"]
+SENTENCES = [f"{one} [a] {two} [c]" for one in "bdek" for two in "fghij"]
 SITE, UNIT = "denoiser.mid.res.0/out", "text.blocks.0/mlp[3]"
 
 
@@ -133,7 +133,8 @@ def shares(model, out):
         model,
         "[a] with [c]",
         [UNIT],
-        sentences=PARAPHRASES,
+        sentences=SENTENCES,
+        removal="delete",
         path=False,
         pictures=False,
         out=out,

@@ -128,7 +128,7 @@ def cost(examination: Examination) -> Verdict:
 def _option_sets(examination: Examination) -> Iterator[dict[str, Any]]:
     """Options to try, the cheapest first; what the caller asked for is in all of them."""
     request, default = examination.options, examination.model.defaults
-    few = {
+    few: dict[str, Any] = {
         name: min(STEPS, getattr(default, name))
         for name in ("steps", "prior_steps")
         # An option that the pipeline does not take is refused.
