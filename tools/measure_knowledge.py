@@ -93,6 +93,10 @@ def findings(model: Any, progress: Progress) -> Iterator[Path]:
     yield folder
 
 
+LONG = ("side_effects", "selection")
+"""Fields of a method that the page leaves out: every class, and the half that selects."""
+
+
 def suppressed(model: Any, progress: Progress) -> dict[str, Any]:
     """Black clothes and bushy hair taken off a raven in a library."""
     prompt = "alexandra elbakyan with a raven in a library"
@@ -124,7 +128,10 @@ def compare_methods(
         "setting": result.best.setting,
         "seeds": len(result.seeds[0]),
         "control": result.control.unwanted,
-        "methods": result.to_dict()["methods"],
+        "methods": [
+            {name: value for name, value in method.items() if name not in LONG}
+            for method in result.to_dict()["methods"]
+        ],
         "warnings": result.to_dict()["warnings"],
     }
 
