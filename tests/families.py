@@ -94,29 +94,25 @@ def _schedulers() -> dict[str, Callable[[], Any]]:
 def stable_diffusion(scheduler: str = "pndm") -> Any:
     from diffusers import StableDiffusionPipeline
 
-    tokenizer = tiny_tokenizer()
-    return StableDiffusionPipeline(
-        vae=tiny_vae(),
-        text_encoder=_without_projection(tokenizer),
-        tokenizer=tokenizer,
-        unet=tiny_unet(),
-        scheduler=_schedulers()[scheduler](),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    return _with_clip(StableDiffusionPipeline, tiny_unet(), _schedulers()[scheduler]())
 
 
 def latent_consistency() -> Any:
     from diffusers import LatentConsistencyModelPipeline, LCMScheduler
 
+    return _with_clip(
+        LatentConsistencyModelPipeline, tiny_unet(time_cond_proj_dim=8), LCMScheduler()
+    )
+
+
+def _with_clip(kind: Any, unet: Any, scheduler: Any) -> Any:
     tokenizer = tiny_tokenizer()
-    return LatentConsistencyModelPipeline(
+    return kind(
         vae=tiny_vae(),
         text_encoder=_without_projection(tokenizer),
         tokenizer=tokenizer,
-        unet=tiny_unet(time_cond_proj_dim=8),
-        scheduler=LCMScheduler(),
+        unet=unet,
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

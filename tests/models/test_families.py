@@ -192,8 +192,8 @@ def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
     ).images
     model = small_model(pipeline)
     assert model.sites["denoiser/latent"].affects_output is None
-    assert "learned from short runs" in small_model(pipeline).description
-    assert "are those of a short run" in model.description
+    assert "inferred from short runs" in small_model(pipeline).description
+    assert "were inferred from short runs" in model.description
     assert {"denoiser/latent", "denoiser/condition", "denoiser/prediction"} <= set(model.sites)
     assert model.family.stages[0] == "text" and model.family.stages[-1] != "text"
     before = hooks_on(pipeline)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from contract import Same, hooks_on
+from contract import hooks_on
 from families import FAMILIES, SIDE, built, karlo, stable_diffusion
 from odd import CHANNELS, OddPipeline, odd_pipeline
 
@@ -22,9 +22,9 @@ PRIOR = {"prior_steps": 3, "prior_guidance": 1.5}
 FLUX_NEGATIVE = {"negative": "a dog", "true_guidance": 2.0}
 
 
-def watched(pipeline):
+def as_unknown(pipeline):
     """A model of a pipeline as if its family were not known."""
-    return Model("watched", GenericFamily(pipeline))
+    return Model("unknown", GenericFamily(pipeline))
 
 
 class SeparateCalls(OddPipeline):
@@ -62,9 +62,9 @@ def separate_calls(**attributes):
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("branch", ["cond", "uncond"])
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "pixart"])
-def test_watching_finds_the_branches_steps_and_noise_levels_of_a_known_family(name, branch):
+def test_probing_finds_the_branches_steps_and_noise_levels_of_a_known_family(name, branch):
     pipeline = built(FAMILIES[name])
-    native, learned = wrap(pipeline), watched(pipeline)
+    native, learned = wrap(pipeline), as_unknown(pipeline)
     # PixArt is left out: as it comes it draws the sizes of its training only.
     options = SMALL | {"progress": False} | (FLUX_NEGATIVE if name == "flux" else {})
     if name == "unclip":
@@ -96,7 +96,7 @@ def test_watching_finds_the_branches_steps_and_noise_levels_of_a_known_family(na
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_karlo_is_drawn_in_batches_read_everywhere_and_stopped_early():
     pipeline = built(karlo)
-    model = watched(pipeline)
+    model = as_unknown(pipeline)
     before = hooks_on(pipeline)
     options = {"steps": 2, "prior_steps": 2, "guidance": 3.0, "prior_guidance": 2.0}
     assert [stage for stage in model.family.stages if stage in ("text", "prior", "denoiser")] == (
@@ -122,10 +122,16 @@ def test_karlo_is_drawn_in_batches_read_everywhere_and_stopped_early():
     assert model.run(prompts, 3, read="text*", pictures=False, **options).pictures is None
     # Its positions are mixed of all tokens, so that a sample is drawn alone where it is read.
     mixed = "text_proj.embedding_proj/out"
-    assert model.family.batch_limit([site]) is None and model.family.batch_limit([mixed]) == 1
+    drawn = model.options(**options)
+    assert model.family.batch_limit([site], drawn) is None
+    assert model.family.batch_limit([mixed], drawn) == 1
     # One row of positions serves all samples.
     (shared,) = (site for site in model.sites if site.endswith("position_embedding/out"))
-    assert model.family.batch_limit([shared]) == 1
+    assert model.family.batch_limit([shared], drawn) == 1
+    # Each mode of guidance is probed by itself.
+    assert model.family.batch_limit([site], drawn.replace(guidance=1.0)) == 1
+    model.run(prompts, 3, read=site, **{**options, "guidance": 1.0})
+    assert model.family.batch_limit([site], drawn.replace(guidance=1.0)) is None
 
 
 @pytest.mark.parametrize("make", [odd_pipeline, separate_calls])
@@ -149,13 +155,14 @@ def test_rows_and_calls_of_lists_are_told_apart(make):
             else:
                 rows = torch.stack(seen[place::2]).flatten(2).transpose(1, 2)
                 assert np.allclose(read[0], rows, atol=1e-6)
-    # An edit of one branch leaves the other's rows as they are.
-    for place, branch in enumerate(("cond", "uncond")):
-        edit = Add("denoiser/prediction", np.linspace(1, 2, CHANNELS, dtype=np.float32))
-        edit = Same("denoiser/prediction", branch) if branch == "uncond" else edit
-        plain = model.run("cat", 3, steps=1).pictures
-        moved = model.run("cat", 3, steps=1, edits=[edit]).pictures
-        assert np.array_equal(plain, moved) == (place == 1)
+    # An edit of the conditional branch leaves the other's rows as they are.
+    site, vector = "denoiser/prediction", np.linspace(1, 2, CHANNELS, dtype=np.float32)
+    for branch, moved in (("cond", vector), ("uncond", 0 * vector)):
+        plain, edited = (
+            model.run("cat", 3, steps=1, read=site, branch=branch, edits=edits).read(site)
+            for edits in ([], [Add(site, vector)])
+        )
+        assert np.allclose(edited - plain, moved, atol=1e-5)
 
 
 def test_guidance_that_ends_on_the_way_is_an_error_rather_than_a_wrong_branch():
@@ -168,7 +175,7 @@ def test_guidance_that_ends_on_the_way_is_an_error_rather_than_a_wrong_branch():
 
 def test_rows_that_cannot_be_told_apart_are_said_and_stay_mixed():
     model = wrap(separate_calls(perturbed=True))
-    assert model.sites and "Not told apart are the branches of denoiser." in model.description
+    assert model.sites and "Branches cannot be told apart in denoiser." in model.description
     read = model.run("cat", 3, steps=2, read="denoiser/prediction", pool="none")
     assert read.read("denoiser/prediction").sizes["position"] == 3 * 16
 
@@ -201,6 +208,6 @@ def test_a_short_run_that_fails_is_said_with_its_reason():
 
 def test_plain_drawing_needs_no_short_run(monkeypatch):
     pipeline = built(stable_diffusion)
-    model = watched(pipeline)
+    model = as_unknown(pipeline)
     monkeypatch.setattr("clerestory.models.families.generic.Observer", None)
     assert model.run("a cat", 3, **SMALL).pictures is not None

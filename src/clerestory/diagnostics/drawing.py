@@ -95,7 +95,8 @@ def seed(examination: Examination) -> Verdict:
 def batch(examination: Examination) -> Verdict:
     """A sample is the same alone and in a batch."""
     first = examination.comparable_picture()
-    if examination.model.family.batch_limit(branch_sites(examination)) == 1:
+    options = examination.model.options(**examination.options)
+    if examination.model.family.batch_limit(branch_sites(examination), options) == 1:
         return True, "this pipeline draws one sample at a time, whatever the batch"
     if examination.batch is None or examination.batch.pictures is None:
         raise NotMadeError("no batch was drawn")

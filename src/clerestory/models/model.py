@@ -303,7 +303,7 @@ class Model:
         # first its weights in them.
         is_opened = opened.hold(self.pipeline) and self._is_as_opened()
         self.revision = revision if is_opened else ""
-        # Whether it may be watched was decided when it was opened.
+        # Whether it may be probed was decided when it was opened.
         family.probes = self.family.probes
         self.family = family
         self._bindings = Bindings.of(family)

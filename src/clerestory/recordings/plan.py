@@ -23,9 +23,11 @@ from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Model, Options, Sample
 from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.types import Branch, Pool
 from clerestory.models.provenance import settings_digest, weights_digest
 from clerestory.recordings.prompts import prompt_table, with_seeds
+from clerestory.reporting.progress import progress_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -313,8 +315,10 @@ def make_plan(
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
+    with hold_pipeline(model.pipeline), progress_bars() as progress:
+        model.family.prepare(run_options, progress)
     # Some families draw one sample at a time.
-    batch_size = min(batch, model.family.batch_limit(list(selected)) or batch)
+    batch_size = min(batch, model.family.batch_limit(list(selected), run_options) or batch)
     rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
         table=samples,

@@ -356,11 +356,12 @@ class Family(PromptReader, ABC):
             progress: Called with a label, what is done and how much there is.
         """
 
-    def batch_limit(self, addresses: Sequence[str]) -> int | None:
+    def batch_limit(self, addresses: Sequence[str], options: Options) -> int | None:
         """The largest number of samples that can be drawn together.
 
         Args:
             addresses: The sites that are read and edited on the way.
+            options: Those of the samples.
 
         Returns:
             None without a limit, as by default.

@@ -178,12 +178,12 @@ class _Recorder:
 
 
 @contextmanager
-def count_steps(scheduler: Any, note: Callable[[], None]) -> Iterator[None]:
+def count_steps(scheduler: Any, callback: Callable[[], None]) -> Iterator[None]:
     """Call a function before every step of a scheduler, for as long as this is open.
 
     Args:
         scheduler: A diffusers scheduler.
-        note: What is called.
+        callback: What is called.
 
     Yields:
         Nothing.
@@ -192,11 +192,11 @@ def count_steps(scheduler: Any, note: Callable[[], None]) -> Iterator[None]:
 
     # diffusers looks at the signature of `step` to see what it takes.
     @functools.wraps(step)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        note()
+    def step_and_count(*args: Any, **kwargs: Any) -> Any:
+        callback()
         return step(*args, **kwargs)
 
-    scheduler.__dict__["step"] = counted
+    scheduler.__dict__["step"] = step_and_count
     try:
         yield
     finally:
@@ -319,11 +319,11 @@ def _row(values: Sequence[Any], count: int, index: int) -> list[Tensor]:
         elif (is_row_list(value) and len(value) == count) or (
             isinstance(value, Tensor) and value.ndim and value.shape[0] == count
         ):
-            row.append(_kept(value[index]))
+            row.append(_copy(value[index]))
     return row
 
 
-def _kept(value: Tensor) -> Tensor:
+def _copy(value: Tensor) -> Tensor:
     """A copy that later steps do not write to."""
     return value.detach().to("cpu", torch.float32, copy=True)
 

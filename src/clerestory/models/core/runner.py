@@ -180,15 +180,15 @@ def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> lis
 
 
 def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
+    options = request.samples[0].options
     if request.read or request.taps or any(request.edit_sets) or not request.pictures:
         with progress_bars(request.progress) as progress:
-            model.family.prepare(request.samples[0].options, progress)
+            model.family.prepare(options, progress)
     sweep = _Sweep(model, request)
     if "vae" in sweep.stages:
-        options = request.samples[0].options
         check_tiling(model.pipeline, options.height, options.width)
     # A family that cannot tell the rows of a batch apart draws one sample at a time.
-    size = min(request.batch, model.family.batch_limit(sweep.sites) or request.batch)
+    size = min(request.batch, model.family.batch_limit(sweep.sites, options) or request.batch)
     total, completed = len(request.samples) * len(request.edit_sets), 0
     outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
     with (

@@ -16,7 +16,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +41,7 @@ from clerestory.models.core.pipeline_state import (
     pipeline_parts,
     prepare_pipeline,
 )
-from clerestory.models.core.probe import ModuleTrace, StagePattern, count_rows, count_steps
+from clerestory.models.core.probe import StagePattern, count_rows, count_steps
 from clerestory.models.core.schedulers import scheduler_sigma, seeded_draws, seeded_scheduler
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.observations import (
@@ -51,6 +50,7 @@ from clerestory.models.families.observations import (
     Observer,
     find_observations,
     keep_observations,
+    observed_hook,
 )
 from clerestory.types import Floats, Pictures, Progress
 
@@ -151,7 +151,7 @@ class GenericFamily(Family):
         known = self._observed.patterns
         if self.probes and not known and not self._observed.failure:
             return (
-                f"{start}its branches of guidance and its steps are learned from short runs when "
+                f"{start}its branches of guidance and its steps are inferred from short runs when "
                 "its sites are first read, edited or listed."
             )
         if not known:
@@ -163,17 +163,23 @@ class GenericFamily(Family):
             )
         unknown = [stage for stage in self.stages if stage not in next(iter(known.values()))]
         parts = [
-            "its sites, branches and steps are those of a short run.",
-            *([f"Not told apart are the branches of {', '.join(unknown)}."] if unknown else []),
-            *([] if self._observed.has_batches else ["Samples are drawn one at a time."]),
+            "its sites, branches and steps were inferred from short runs.",
+            *([f"Branches cannot be told apart in {', '.join(unknown)}."] if unknown else []),
+            *([] if self._observed.batch_modes else ["Samples are drawn one at a time."]),
             affects,
         ]
         return start + " ".join(parts)
 
     @override
-    def batch_limit(self, addresses: Sequence[str]) -> int | None:
-        mixed = any(self.hooks_by_address[address].mixes_branches for address in addresses)
-        return None if self._observed.has_batches and not mixed else 1
+    def batch_limit(self, addresses: Sequence[str], options: Options) -> int | None:
+        mode = self._mode(options)
+        if mode not in self._observed.batch_modes:
+            return 1
+        # Rows that cannot be assigned to branches are all taken for one sample's.
+        hooks = [self.hooks_by_address[address] for address in addresses]
+        patterns = self._observed.patterns[mode]
+        mixed = any(hook.mixes_branches or hook.site.stage not in patterns for hook in hooks)
+        return 1 if mixed else None
 
     @override
     def prepare(self, options: Options, progress: Progress) -> None:
@@ -218,7 +224,7 @@ class GenericFamily(Family):
         self._spans = {stage: self._span(stage) for stage in self.components}
         self.stages = tuple(sorted(self.components, key=lambda stage: self._spans[stage][0]))
         hooks = [
-            _observed_hook(
+            observed_hook(
                 hook,
                 modules.get(hook.site.path),
                 self._observed.inputs.get(stage, {}),
@@ -403,36 +409,6 @@ def _network(part: nn.Module) -> nn.Module:
     # Pipelines call an autoencoder's `decode`, which is not a module; its decoder is one.
     decoder = getattr(part, "decoder", None) if hasattr(part, "decode") else None
     return decoder if isinstance(decoder, nn.Module) else part
-
-
-def _observed_hook(
-    hook: SiteHook,
-    trace: ModuleTrace | None,
-    inputs: Mapping[str | int, tuple[int, ...]],
-    *,
-    tall: bool,
-) -> SiteHook:
-    """A hook with what was seen of its module: layout, units, rows, whether it is called at all."""
-    if trace is None:
-        return replace(hook, site=replace(hook.site, affects_output=False, idle=True))
-    shape = trace.shape
-    if hook.is_input:
-        shape = inputs.get(hook.argument_name, inputs.get(hook.argument_index, ()))
-    last, units = hook.channels_last, hook.site.shape[1]
-    if last is None and len(shape) > 3 and tall:
-        # The axes of height and width follow one another, the first twice as long.
-        is_first, is_last = shape[-2] == 2 * shape[-1], shape[-3] == 2 * shape[-2]
-        last = is_last if is_first != is_last else None
-    if units is None and shape:
-        # As it will be read: of a map the second axis, where nothing tells.
-        is_last = len(shape) < 4 if last is None else last
-        units = shape[-1] if is_last or len(shape) < 3 else shape[1]
-    return replace(
-        hook,
-        site=replace(hook.site, shape=(hook.site.shape[0], units)),
-        channels_last=last,
-        mixes_branches=not (hook.is_input or trace.follows_rows),
-    )
 
 
 def _images(output: Any) -> Any:

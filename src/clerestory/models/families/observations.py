@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from torch import nn
 
+from clerestory.models.core.family import SiteHook
 from clerestory.models.core.pipeline_state import pipeline_parts
 from clerestory.models.core.probe import (
     ModuleTrace,
@@ -23,12 +24,19 @@ from clerestory.models.core.probe import (
 from clerestory.models.core.types import Options, Sample
 from clerestory.types import Floats, Pictures, Progress
 
-__all__ = ["Mode", "Observations", "Observer", "find_observations", "keep_observations"]
+__all__ = [
+    "Mode",
+    "Observations",
+    "Observer",
+    "find_observations",
+    "keep_observations",
+    "observed_hook",
+]
 
 PROMPTS = ("a cat", "two old houses")
 """Of different lengths: texts whose tokens are not padded have different shapes."""
 STEPS = {"steps": 2, "prior_steps": 2}
-LABEL = "watching short runs"
+LABEL = "probing"
 
 Mode: TypeAlias = tuple[bool, ...]
 """What decides on the branches of guidance: which scales are above 1, and a negative prompt."""
@@ -44,7 +52,7 @@ class Observations:
         modules: What is known of modules that are called, by path.
         inputs: The shapes of what each stage's network is given, by argument.
         patterns: By mode, the calls of each stage.
-        has_batches: Whether several samples can be drawn at once.
+        batch_modes: The modes in which several samples can be drawn at once.
         failure: Why nothing could be learned; "" where it could.
     """
 
@@ -52,11 +60,11 @@ class Observations:
     modules: Mapping[str, ModuleTrace] = field(default_factory=dict)
     inputs: dict[str, Mapping[str | int, tuple[int, ...]]] = field(default_factory=dict)
     patterns: dict[Mode, dict[str, StagePattern]] = field(default_factory=dict)
-    has_batches: bool = False
+    batch_modes: set[Mode] = field(default_factory=set)
     failure: str = ""
 
 
-_KEPT: dict[str, Observations] = {}
+_OBSERVATIONS: dict[str, Observations] = {}
 """By digest of a pipeline."""
 
 
@@ -67,9 +75,9 @@ def find_observations(pipeline: Any) -> Observations | None:
         pipeline: A pipeline.
 
     Returns:
-        Their observations; None where none was watched.
+        Their observations; None where none was probed.
     """
-    return _KEPT.get(_digest(pipeline))
+    return _OBSERVATIONS.get(_digest(pipeline))
 
 
 def keep_observations(pipeline: Any, observations: Observations) -> None:
@@ -80,7 +88,7 @@ def keep_observations(pipeline: Any, observations: Observations) -> None:
         observations: What was learned.
     """
     if not observations.failure:
-        _KEPT[_digest(pipeline)] = observations
+        _OBSERVATIONS[_digest(pipeline)] = observations
 
 
 def _digest(pipeline: Any) -> str:
@@ -97,6 +105,46 @@ def _digest(pipeline: Any) -> str:
     kind = type(pipeline)
     described = json.dumps([kind.__module__, kind.__qualname__, parts], sort_keys=True)
     return hashlib.sha256(described.encode()).hexdigest()
+
+
+def observed_hook(
+    hook: SiteHook,
+    trace: ModuleTrace | None,
+    inputs: Mapping[str | int, tuple[int, ...]],
+    *,
+    tall: bool,
+) -> SiteHook:
+    """A hook with what was seen of its module: layout, units, rows, whether it is called at all.
+
+    Args:
+        hook: The hook.
+        trace: What is known of its module; None if it was not called.
+        inputs: The shapes of what its stage's network is given, by argument.
+        tall: Whether pictures were twice as high as wide.
+
+    Returns:
+        The hook; its site is idle where its module was not called.
+    """
+    if trace is None:
+        return replace(hook, site=replace(hook.site, affects_output=False, idle=True))
+    shape = trace.shape
+    if hook.is_input:
+        shape = inputs.get(hook.argument_name, inputs.get(hook.argument_index, ()))
+    last, units = hook.channels_last, hook.site.shape[1]
+    if last is None and len(shape) > 3 and tall:
+        # The axes of height and width follow one another, the first twice as long.
+        is_first, is_last = shape[-2] == 2 * shape[-1], shape[-3] == 2 * shape[-2]
+        last = is_last if is_first != is_last else None
+    if units is None and shape:
+        # As it will be read: of a map the second axis, where nothing tells.
+        is_last = len(shape) < 4 if last is None else last
+        units = shape[-1] if is_last or len(shape) < 3 else shape[1]
+    return replace(
+        hook,
+        site=replace(hook.site, shape=(hook.site.shape[0], units)),
+        channels_last=last,
+        mixes_branches=not (hook.is_input or trace.follows_rows),
+    )
 
 
 @dataclass(frozen=True)
@@ -128,7 +176,7 @@ class Observer:
             options: Options of that mode.
             progress: Called with a label, what is done and how much there is.
         """
-        total = len(PROMPTS) + (not observations.modules)
+        total = len(PROMPTS) + 1
         progress(LABEL, 0, total)
         runs: list[_Run] = []
         for prompt in PROMPTS:
@@ -147,10 +195,12 @@ class Observer:
             observations.inputs = {
                 stage: calls[0].shapes for stage, calls in traces[0].calls.items()
             }
-            shortened = options.replace(**observations.options)
-            observations.has_batches = self._draws_batches(observations, runs, shortened, patterns)
-            progress(LABEL, total, total)
         observations.patterns[mode] = patterns
+        if self._draws_batches(
+            observations, runs, options.replace(**observations.options), patterns
+        ):
+            observations.batch_modes.add(mode)
+        progress(LABEL, total, total)
 
     def _first_run(self, observations: Observations, prompt: str, options: Options) -> _Run | None:
         """A run at the smallest size that the pipeline draws; None where it draws at none."""
@@ -184,9 +234,9 @@ class Observer:
         except Exception:
             # Any pipeline may refuse a list of prompts or of generators in its own way.
             return False
-        for path, module in observations.modules.items():
+        for path in observations.modules.keys() & batch.modules.keys():
             # Such as an embedding of positions, which has one row for all samples.
-            module.follows_rows &= path in batch.modules and batch.modules[path].follows_rows
+            observations.modules[path].follows_rows &= batch.modules[path].follows_rows
         alone = np.concatenate([drawn for _, drawn in runs])
         return (
             pictures.shape == alone.shape
