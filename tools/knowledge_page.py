@@ -24,7 +24,6 @@ def interactions() -> str:
         paraphrases=asked["paraphrases"],
         control_paraphrases=control["paraphrases"],
         seeds=len(asked["seeds"]),
-        shared=_shared(asked),
         rows="\n".join(_rows(asked)),
         control_rows="\n".join(_rows(control)),
         pairs="\n".join(_pairs(asked)),
@@ -61,13 +60,6 @@ def _kept(part: str) -> dict[str, Any]:
 
 def _template(name: str) -> str:
     return (DOCS / "knowledge" / f"{name}.md.in").read_text()
-
-
-def _shared(found: Mapping[str, Any]) -> str:
-    """A limitation of figures that were measured with the same seeds in all paraphrases."""
-    if "templates" in found["of"][CLASSES["pale"]]:
-        return ""
-    return " (of the same seeds in all paraphrases, by bootstrap: too narrow)"
 
 
 def _rows(found: Mapping[str, Any]) -> Iterator[str]:
@@ -134,21 +126,13 @@ def _methods(found: Mapping[str, Any]) -> str:
 
 def _preserved(method: Mapping[str, Any]) -> tuple[str, ...]:
     """Preservation, that of named words, what changed, and the status of the claim."""
-    if "named_preservation" in method:
-        keys = ("preservation", "named_preservation", "changed")
-        figures = ["–" if method[key] is None else _number(method[key]) for key in keys]
-        return (*figures, method["status"])
-    # Measured before everything in the picture was part of the claim.
-    return "–", _number(method["preservation"]), _number(method["side_effects"]), "–"
+    keys = ("preservation", "named_preservation", "changed")
+    figures = ["–" if method[key] is None else _number(method[key]) for key in keys]
+    return (*figures, method["status"])
 
 
 def _met(found: Mapping[str, Any]) -> str:
     """For which methods the claim is supported, by the evaluation classifiers."""
-    if "status" not in found["methods"][0]:
-        return (
-            "These figures are of seeds that all paraphrases shared, their intervals are too "
-            "narrow, and they leave out what was not named: they decide the claim for no method."
-        )
     names = [method["name"] for method in found["methods"] if method["status"] == "supported"]
     return f"The claim is supported for {', '.join(names) or 'no method'}."
 
