@@ -68,6 +68,7 @@ def test_sites_lists_what_scripts_read():
     told = json.loads(call("sites", "text.*/mlp", "--json").stdout)
     assert [row["address"] for row in told] == ["text.blocks.0/mlp", "text.blocks.1/mlp"]
     assert told[0]["shape"] == [16, 48] and told[0]["affects_output"] is True
+    assert (told[0]["stream"], told[0]["heads"], told[0]["idle"]) == (None, None, False)
     assert told[0]["module"].endswith("layers.0.mlp.activation_fn")
     assert len(json.loads(call("sites", "--json").stdout)) == len(tiny_model().sites)
 

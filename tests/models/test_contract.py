@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from contract import PROMPTS, Boom, Ramp, Same, calls, far, hooks_on
 from families import (
     FAMILIES,
@@ -53,6 +54,22 @@ def test_every_family_has_its_condition_its_latent_and_its_prediction(model):
     for tap in ("q", "k", "v"):
         heads = [site for site in model.sites.values() if site.tap == tap]
         assert heads and all(site.heads > 0 and site.shape[1] % site.heads == 0 for site in heads)
+
+
+def test_heads_mixed_by_their_matrix_are_what_the_attention_gives(model):
+    run = model.run("a cat", 0, read="*", pool="none", pictures=False)
+    mixed = {"z": "self_attn", "cross_z": "cross_attn", "second_z": "second_attn"}
+    pairs = 0
+    for address, site in model.sites.items():
+        given = address.replace(f"/{site.tap}", f"/{mixed.get(site.tap)}")
+        if given not in model.sites:
+            continue
+        expected = torch.nn.functional.linear(
+            torch.from_numpy(run.read(address).values), site.module.weight, site.module.bias
+        )
+        assert np.allclose(expected.detach(), run.read(given).values, atol=1e-4), address
+        pairs += 1
+    assert pairs > 1
 
 
 def test_a_site_names_its_module_and_has_the_shape_that_is_read(model):

@@ -147,6 +147,14 @@ def test_parts_leave_the_accelerator_after_an_early_end_and_an_error(monkeypatch
         assert len(freed) == 2
 
 
+def test_joint_attention_names_its_streams_and_single_blocks_have_one_row():
+    sites = family_model("flux").sites
+    streams = {name: sites[f"denoiser.blocks.0.{name}/mlp"].stream for name in ("text", "image")}
+    assert streams == {"text": "text", "image": "image"}
+    assert sites["denoiser.single.0/z"].stream is None
+    assert sites["text.blocks.0/mlp"].stream is None
+
+
 def test_last_is_the_end_of_the_text_where_a_pictures_positions_follow():
     model, site = family_model("flux"), "denoiser.single.0/mlp"
     kept, last = (

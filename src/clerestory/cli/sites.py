@@ -32,6 +32,7 @@ def sites(
                 "shape": list(site.shape),
                 "module": site.path,
                 "affects_output": site.affects_output,
+                "stream": site.stream,
                 "heads": site.heads,
                 "idle": site.idle,
             }

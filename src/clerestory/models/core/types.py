@@ -148,6 +148,12 @@ class Site:
         """The value that is tapped there: `mlp`, `self_attn`, `resid`, `out`, …"""
         return self.address.split("/")[1]
 
+    @property
+    def stream(self) -> str | None:
+        """The stream of a joint-attention block, `text` or `image`; None elsewhere."""
+        _, *inside = self.address.split("/")[0].split(".")
+        return inside[-1] if inside and inside[-1] in ("text", "image") else None
+
 
 class Sites(Mapping[str, Site]):
     """A model's sites by address, stage by stage.

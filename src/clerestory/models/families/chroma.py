@@ -47,7 +47,8 @@ class Chroma(BranchCalls, TextFamily):
             block = Block(f"denoiser.single.{index}", path, module, text_window="text")
             blocks += [
                 *block.attention("attn"),
-                block.tap("self_attn", "attn", net.inner_dim),
+                # The block's own matrix mixes the heads, together with its neurons.
+                block.tap("z", "attn", net.inner_dim, heads=module.attn.heads),
                 block.tap("mlp", "act_mlp", module.mlp_hidden_dim),
                 block.tap("resid", "", net.inner_dim),
             ]

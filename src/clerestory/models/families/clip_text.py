@@ -40,6 +40,7 @@ class ClipTextEncoder(PipelineTextEncoder):
         heads, width = config.num_attention_heads, config.hidden_size
         return [
             *(block.tap(tap, f"self_attn.{tap}_proj", width, heads=heads) for tap in "qkv"),
+            block.tap("z", "self_attn.out_proj", width, heads=heads, is_input=True),
             block.tap("self_attn", "self_attn", width),
             # The neurons are what the non-linearity gives, before the second matrix mixes them.
             block.tap("mlp", "mlp.activation_fn", config.intermediate_size),

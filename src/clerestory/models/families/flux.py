@@ -4,9 +4,9 @@ Guidance is an input of the denoiser (or, in schnell, distilled away), so there 
 a negative prompt and a `true_guidance` above 1 there are two, in calls of their own, the prompt
 first.
 
-Double blocks, `denoiser.blocks.3/…`, have a stream of text beside the picture's, as in Stable
-Diffusion 3; in single blocks, `denoiser.single.7/…`, text and picture are one row of positions, the
-text first.
+Double blocks have a stream of the picture, `denoiser.blocks.3.image/…`, and one of the text, as in
+Stable Diffusion 3; in single blocks, `denoiser.single.7/…`, text and picture are one row of
+positions, the text first.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ def _single_hooks(net: Any, window: int) -> list[SiteHook]:
         )
         hooks += [
             *both.attention("attn"),
-            both.tap("self_attn", "attn", net.inner_dim),
+            # The block's own matrix mixes the heads, together with its neurons.
+            both.tap("z", "attn", net.inner_dim, heads=module.attn.heads),
             both.tap("mlp", "act_mlp", module.mlp_hidden_dim),
             # Blocks return the text's stream and the picture's, in this order, also single blocks,
             # which split their one row again.

@@ -74,11 +74,12 @@ class Block:
     def attention(
         self, path: str, taps: str = "qkv", *, prefix: str = "", added: bool = False
     ) -> list[SiteHook]:
-        """Queries, keys and values of an attention, head by head.
+        """Queries, keys, values of an attention and what each head gives of them, head by head.
 
         Args:
             path: The dotted path within the block of diffusers' `Attention`.
-            taps: Which of `q`, `k` and `v`.
+            taps: Which of `q`, `k` and `v`; with `q`, `z` follows where a matrix of the attention's
+                own mixes the heads.
             prefix: What stands before a tap's name, such as `cross_`.
             added: Whether they are those of the second stream of a joint attention.
 
@@ -94,6 +95,21 @@ class Block:
             units = self.module.get_submodule(projection).out_features
             # By the width of this tap: keys and values may have fewer heads than queries.
             hooks.append(self.tap(prefix + tap, projection, units, heads=units // head_size))
+        # Attentions inside single blocks have none: the block mixes their heads with its neurons.
+        # A text stream that ends in its attention has none either.
+        output = "to_add_out" if added else "to_out"
+        if "q" in taps and getattr(attention, output, None) is not None:
+            matrix = output if added else f"{output}.0"
+            units = attention.get_submodule(matrix).in_features
+            hooks.append(
+                self.tap(
+                    f"{prefix}z",
+                    f"{path}.{matrix}".lstrip("."),
+                    units,
+                    heads=units // head_size,
+                    is_input=True,
+                )
+            )
         return hooks
 
     def mlp(self, path: str) -> SiteHook:
@@ -184,10 +200,9 @@ def stream_hooks(
     Returns:
         Hooks of the picture's stream, then of the text's.
     """
-    picture = Block(f"denoiser.blocks.{index}", f"{path}.{index}", module)
-    text = replace(
-        picture, address=f"{picture.address}.text", positions=window, text_window=text_window
-    )
+    address = f"denoiser.blocks.{index}"
+    picture = Block(f"{address}.image", f"{path}.{index}", module)
+    text = replace(picture, address=f"{address}.text", positions=window, text_window=text_window)
     # The last block computes nothing for the text after its attention; even the text's queries
     # there affect nothing.
     is_last = getattr(module, "context_pre_only", False)

@@ -1,7 +1,7 @@
 """Stable Diffusion 3: two CLIP encoders, a T5 that may be absent, a transformer of two streams.
 
-Each block of the denoiser has a stream of the picture, `denoiser.blocks.3/…`, and one of the text,
-`denoiser.blocks.3.text/…`; the last block's text stream ends in its attention, and has no `mlp`.
+Each block of the denoiser has a stream of the picture, `denoiser.blocks.3.image/…`, and one of the
+text, `denoiser.blocks.3.text/…`; the last block's text stream ends in its attention, without `mlp`.
 """
 
 from __future__ import annotations

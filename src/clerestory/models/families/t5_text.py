@@ -24,6 +24,7 @@ class T5TextEncoder(PipelineTextEncoder):
         inner = heads * config.d_kv
         return [
             *(block.tap(tap, f"{attention}.{tap}", inner, heads=heads) for tap in "qkv"),
+            block.tap("z", f"{attention}.o", inner, heads=heads, is_input=True),
             block.tap("self_attn", attention, config.d_model),
             # T5 has no module for the product of gate and value, so the neurons are the input of
             # `wo`.
