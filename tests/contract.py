@@ -38,6 +38,19 @@ class Ramp(Same):
         return value + torch.linspace(1, 2, value.shape[1])[:, None] * vector
 
 
+class OneRow(Ramp):
+    """The same in one row of the batch only."""
+
+    def __init__(self, site, row):
+        super().__init__(site, "cond")
+        self.row = row
+
+    def __call__(self, value):
+        changed = value.clone()
+        changed[self.row] = super().__call__(value[self.row : self.row + 1])[0]
+        return changed
+
+
 def far(model, site, length=30.0):
     """An edit with a large vector."""
     units = model.sites[site].shape[1]

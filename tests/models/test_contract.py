@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from contract import PROMPTS, Boom, Ramp, Same, calls, far, hooks_on
+from contract import PROMPTS, Boom, OneRow, Same, calls, far, hooks_on
 from families import (
     FAMILIES,
     built,
@@ -94,12 +94,18 @@ def test_reading_and_edits_that_change_nothing_leave_the_picture_bit_identical(m
 
 
 def test_a_large_edit_changes_the_picture_exactly_at_the_sites_that_feed(model):
-    edits = [[], *([Ramp(site, "cond")] for site in model.sites)]
-    plain, *edited = model.sweep("a cat", 0, edits)
+    # Each site in a row of its own of one batch, and a last row without an edit: runs apart take
+    # longer.
+    edits = [OneRow(site, row) for row, site in enumerate(model.sites)]
+    prompts = ["a cat"] * (len(edits) + 1)
+    # PixArt's pipeline fails with a single step.
+    steps = 2 if "PixArt" in type(model.pipeline).__name__ else 1
+    pictures = model.run(prompts, 0, edits=edits, batch=len(prompts), steps=steps).pictures
+    changed = (pictures != pictures[-1]).any((1, 2, 3))
     wrong = [
         address
-        for address, run in zip(model.sites, edited, strict=True)
-        if bool((run.pictures != plain.pictures).any()) is not model.sites[address].affects_output
+        for address, change in zip(model.sites, changed, strict=False)
+        if bool(change) is not model.sites[address].affects_output
     ]
     assert not wrong
 
