@@ -50,6 +50,7 @@ def bare(
         arguments |= {"max_sequence_length": 512}
     if defaults.negative:
         arguments |= {"negative_prompt": [defaults.negative] * len(prompts)}
+    arguments |= defaults.extra.values_by_name
     generators = generators or [torch.Generator().manual_seed(seed) for _ in prompts]
     with torch.no_grad():
         pictures = pipeline(

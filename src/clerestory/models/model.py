@@ -185,7 +185,8 @@ class Model:
             progress: True for a bar in a terminal or notebook, False for silence, or a callable of
                 (label, completed, total).
             options: Those of `Options`: height, width, steps, guidance, prior_steps,
-                prior_guidance, true_guidance, negative.
+                prior_guidance, true_guidance, negative, and `extra`, further arguments of the
+                pipeline's call such as `{"control_image": picture}`.
 
         Returns:
             Samples prompt by prompt, with pictures and activations.
@@ -323,7 +324,8 @@ class Model:
                 pictures of that size.
         """
         options = self.defaults.replace(**changed)
-        for name in changed:
+        self.family.check_extra(options)
+        for name in set(changed) - {"extra"}:
             value, default = getattr(options, name), getattr(self.defaults, name)
             if value != default and name not in self.family.option_names:
                 raise OptionError(

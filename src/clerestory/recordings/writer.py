@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def start_recording(
     if store.exists:
         check_same(plan, store.manifest["plan"])
         store.restore_files(plan)
+        _keep_values(store, plan)
         return
     _ = plan.parquet  # a table that is too large to be read again is refused before drawing
     with _threads(plan.threads):
@@ -169,9 +171,16 @@ def start_recording(
         on_survey(estimate)
     if store.exists:  # created meanwhile by another process, in an object store without locks
         check_same(plan, store.manifest["plan"])
-        return
-    with _check_space(store, plan):
-        store.create(plan, estimate.layouts, encoder_digests(model.pipeline))
+    else:
+        with _check_space(store, plan):
+            store.create(plan, estimate.layouts, encoder_digests(model.pipeline))
+    _keep_values(store, plan)
+
+
+def _keep_values(store: Store, plan: Plan) -> None:
+    """Keep the values of further arguments, of which the manifest has digests only."""
+    if plan.options.extra:
+        store.plan = replace(store.plan, options=plan.options)
 
 
 def fill(

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from clerestory.errors import ModelError, PromptError
+from clerestory.models.core.extras import check_extra
 from clerestory.models.core.types import OPTION_NAMES, Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
 from clerestory.types import Floats, Pictures, Progress
@@ -355,6 +356,29 @@ class Family(PromptReader, ABC):
             options: Those of the run.
             progress: Called with a label, what is done and how much there is.
         """
+
+    def check_extra(self, options: Options) -> None:
+        """Check that the pipeline takes the further arguments that options have.
+
+        Args:
+            options: Those of the samples.
+
+        Raises:
+            OptionError: It does not.
+        """
+        check_extra(options.extra, type(self.pipeline).__name__, ())
+
+    def bypassed(self, site: Site, options: Options) -> str:
+        """Why options keep a site from what is drawn.
+
+        Args:
+            site: A site that is read or edited.
+            options: Those of the samples.
+
+        Returns:
+            The reason; "" where they do not, as by default.
+        """
+        return ""
 
     def batch_limit(self, addresses: Sequence[str], options: Options) -> int | None:
         """The largest number of samples that can be drawn together.

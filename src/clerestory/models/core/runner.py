@@ -236,6 +236,10 @@ class _Sweep:
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
         self.sites = list(dict.fromkeys(sites))
         self.stages = {self.hooks[site].site.stage for site in sites}
+        for address in self.sites:
+            reason = self.family.bypassed(self.hooks[address].site, request.samples[0].options)
+            if reason:
+                raise SiteError(f"{address} has no part in what is drawn: {reason}.")
         self.until = self._last_stage()
         self._check_word()
 

@@ -143,10 +143,13 @@ class Run:
         """A row for each sample: its prompt, its seed and its options."""
         import pandas as pd
 
+        options = asdict(self.sample_list[0].options)
+        extra = {f"extra.{name}": str(value) for name, value in options.pop("extra").items()}
         table = {
             "prompt": [sample.prompt for sample in self.sample_list],
             "seed": [sample.seed for sample in self.sample_list],
-            **asdict(self.sample_list[0].options),
+            **options,
+            **extra,
         }
         return pd.DataFrame(table).rename_axis("sample")
 

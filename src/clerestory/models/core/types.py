@@ -14,6 +14,7 @@ from clerestory.arguments import checked, unknown_name
 from clerestory.checks import check_minimum
 from clerestory.errors import OptionError, SiteError
 from clerestory.models.core.addresses import SiteSelection, select
+from clerestory.models.core.extras import Extra
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,8 @@ class Options:
             prompt, for guidance-distilled models (Flux).
         negative: Negative prompt, in place of the empty one; "" for none. With a prior, the
             unconditional input is then the prior's embedding of it.
+        extra: Further arguments of the pipeline's call by name, such as a ControlNet's picture;
+            of a function, what it gives for the prompts of a batch.
     """
 
     height: int = 512
@@ -64,8 +67,10 @@ class Options:
     prior_guidance: float = 4.0
     true_guidance: float = 4.0
     negative: str = ""
+    extra: Mapping[str, Any] = field(default_factory=Extra)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", Extra(self.extra))
         for name in ("guidance", "prior_guidance", "true_guidance"):
             if not math.isfinite(getattr(self, name)):
                 raise OptionError(f"{name} is {getattr(self, name)}; write a finite number.")

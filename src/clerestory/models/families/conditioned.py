@@ -7,6 +7,7 @@ denoiser takes. A family without a prior is a table: its text encoders, its site
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.errors import SiteError
+from clerestory.errors import OptionError, SiteError
+from clerestory.models.core.extras import Extra, check_extra
 from clerestory.models.core.family import (
     Encoding,
     Family,
@@ -44,6 +46,8 @@ __all__ = [
 CONDITION, POOLED = "denoiser/condition", "denoiser/pooled"
 LATENT_ARGUMENTS = {"unet": "sample", "transformer": "hidden_states"}
 """The argument of a denoiser that takes the latent, by the denoiser's attribute of the pipeline."""
+ATTENTION_OPTIONS = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")
+"""Arguments of pipelines with the scale of a LoRA, which their text encoders heed as well."""
 
 
 class ConditionedFamily(Family):
@@ -88,6 +92,29 @@ class ConditionedFamily(Family):
             "guidance_scale": options.guidance,
         }
 
+    @property
+    def extra_names(self) -> Sequence[str]:
+        """Names that further arguments of the pipeline's call may have."""
+        made = {name for pair in self.conditioning_arguments.values() for name in pair}
+        return [name for name in _parameters(self.denoising_pipeline) if name not in made]
+
+    @override
+    def check_extra(self, options: Options) -> None:
+        if options.extra:
+            kind = type(self.denoising_pipeline).__name__
+            check_extra(options.extra, kind, self.extra_names)
+
+    def extra_arguments(self, batch: Sequence[Sample]) -> dict[str, Any]:
+        """Further arguments of the pipeline's call for a batch.
+
+        Args:
+            batch: Samples with the same options.
+
+        Returns:
+            Values by name.
+        """
+        return Extra(batch[0].options.extra).arguments([sample.prompt for sample in batch])
+
     @override
     def draw(
         self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
@@ -106,7 +133,7 @@ class ConditionedFamily(Family):
             output = self.denoising_pipeline(
                 **arguments,
                 **encoding.arguments,
-                **self.pipeline_options(batch[0].options),
+                **{**self.pipeline_options(batch[0].options), **self.extra_arguments(batch)},
                 generator=generators,
                 # Latents are returned before the autoencoder is called, which saves decoding.
                 output_type="np" if until == "vae" else "latent",
@@ -169,6 +196,7 @@ class TextFamily(ConditionedFamily):
         encoded_arguments: Arguments of the pipeline's call that its `encode_prompt` returns, in
             this order, "" for what the call makes itself; a pipeline without pooled states returns
             the first two.
+        skipping_stages: Stages whose last blocks have no part in the picture with `clip_skip`.
 
     Args:
         pipeline: The pipeline.
@@ -192,6 +220,8 @@ class TextFamily(ConditionedFamily):
         *conditioning_arguments[CONDITION],
         *conditioning_arguments[POOLED],
     )
+
+    skipping_stages: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -250,6 +280,53 @@ class TextFamily(ConditionedFamily):
     def reads_negative(self, options: Options) -> bool:
         return self.has_two_branches(options)
 
+    @override
+    def bypassed(self, site: Site, options: Options) -> str:
+        if site.stage not in self.encoder_stages:
+            return ""
+        given = [name for name in options.extra if name in self.encoded_arguments]
+        if given:
+            return f"{' and '.join(given)} of extra take the place of what the text encoders give"
+        skipped = options.extra.get("clip_skip") or 0
+        # `affects_output` counts the blocks that are left out in any case.
+        fed = [
+            other.site.address.partition("/")[0]
+            for other in self.site_hooks
+            if other.site.stage == site.stage
+            and other.site.tap == "resid"
+            and other.site.affects_output
+        ]
+        if site.stage in self.skipping_stages and skipped:
+            block = site.address.partition("/")[0]
+            if block in fed[len(fed) - skipped :]:
+                return f"clip_skip={skipped} of extra leaves this block out"
+        return ""
+
+    @property
+    @override
+    def extra_names(self) -> Sequence[str]:
+        # States that are given take the place of encoded ones.
+        return _parameters(self.pipeline)
+
+    @override
+    def extra_arguments(self, batch: Sequence[Sample]) -> dict[str, Any]:
+        # What `encode` has taken already is among the values of the conditioning sites.
+        return {
+            name: value
+            for name, value in super().extra_arguments(batch).items()
+            if name not in self.encoded_arguments
+        }
+
+    def _encoder_arguments(self, extra: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the further arguments that the pipeline's call hands to `encode_prompt`."""
+        known = inspect.signature(self.pipeline.encode_prompt).parameters
+        arguments = {name: extra[name] for name in ("clip_skip",) if name in extra}
+        for name in ATTENTION_OPTIONS:
+            scale = (extra.get(name) or {}).get("scale")
+            if scale is not None and "lora_scale" in known:
+                arguments["lora_scale"] = scale
+        return arguments
+
     def encode_options(self, negatives: list[str] | None) -> dict[str, Any]:
         """Arguments of the pipeline's `encode_prompt`, besides the prompts.
 
@@ -265,18 +342,21 @@ class TextFamily(ConditionedFamily):
             "negative_prompt": negatives,
         }
 
-    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(
+        self, prompts: list[str], negatives: list[str] | None, **extra: Any
+    ) -> dict[str, Any]:
         """Encode texts as the pipeline does.
 
         Args:
             prompts: One for each sample.
             negatives: Negative prompts, "" for none; None where only one branch is drawn.
+            **extra: Further arguments of the pipeline's `encode_prompt`, such as `clip_skip`.
 
         Returns:
             Arguments of the pipeline's call: states `[sample, token, unit]` and pooled states
             `[sample, unit]` of each branch; None for a branch that is not drawn.
         """
-        values = self.pipeline.encode_prompt(prompts, **self.encode_options(negatives))
+        values = self.pipeline.encode_prompt(prompts, **self.encode_options(negatives), **extra)
         return dict(zip(self.encoded_arguments, values, strict=False))
 
     @override
@@ -285,12 +365,15 @@ class TextFamily(ConditionedFamily):
         options, stops_early = batch[0].options, until in self.encoder_stages
         # A run that stops within the text side needs no negative states unless they are read.
         both = self.has_two_branches(options) and (branch == "uncond" or not stops_early)
+        extra = super().extra_arguments(batch)
         arguments = self.encode_texts(
             [sample.prompt for sample in batch],
             [sample.options.negative for sample in batch] if both else None,
+            **self._encoder_arguments(extra),
         )
         if stops_early:
             return None
+        arguments |= _given_states(extra, arguments, len(batch))
         arguments = {name: value for name, value in arguments.items() if name and value is not None}
         branches: tuple[Branch, Branch] = ("cond", "uncond")
         conditioning: dict[str, dict[Branch, Tensor]] = {
@@ -305,6 +388,37 @@ class TextFamily(ConditionedFamily):
         # since a prior draws some.
         states = [generator.get_state() for generator in seed_generators(batch)]
         return Encoding(conditioning, states, arguments)
+
+
+def _parameters(pipeline: Any) -> list[str]:
+    """Names of the arguments of a pipeline's call."""
+    return list(inspect.signature(pipeline.__call__).parameters)
+
+
+def _given_states(
+    extra: Mapping[str, Any], encoded: Mapping[str, Any], count: int
+) -> dict[str, Tensor]:
+    """States that are given in the place of encoded ones, a row for each sample.
+
+    Raises:
+        OptionError: They have another shape than the encoded ones, or none would be used.
+    """
+    given = {}
+    for name in encoded:
+        if name not in extra:
+            continue
+        states, own = extra[name], encoded[name]
+        if own is None:
+            raise OptionError(f"extra has {name!r}, which these options do not use: leave it out.")
+        states = states if isinstance(states, Tensor) else torch.as_tensor(np.asarray(states))
+        if states.shape[1:] != own.shape[1:] or len(states) not in (1, count):
+            raise OptionError(
+                f"extra[{name!r}] has the shape {list(states.shape)}, and {count} samples take "
+                f"{list(own.shape)}: give one row for all, or a function of the prompts that gives "
+                "a row for each."
+            )
+        given[name] = states.to(own).expand(count, *own.shape[1:])
+    return given
 
 
 def denoising_call(scheduler: Any, index: int, rows: Mapping[Branch, slice]) -> StageCall:

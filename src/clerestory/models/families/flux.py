@@ -32,6 +32,7 @@ __all__ = ["Flux"]
 
 
 @families.register("FluxPipeline")
+@families.register("FluxControlNetPipeline")
 class Flux(BranchCalls, TextFamily):
     """Flux.1 dev and schnell: CLIP, T5, a transformer of double and single blocks, autoencoder."""
 
@@ -77,13 +78,15 @@ class Flux(BranchCalls, TextFamily):
         return bool(options.negative) and options.true_guidance > 1
 
     @override
-    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(
+        self, prompts: list[str], negatives: list[str] | None, **extra: Any
+    ) -> dict[str, Any]:
         options: dict[str, Any] = {"max_sequence_length": self.window}
         arguments = dict(options)
         for prefix, texts in (("", prompts), ("negative_", negatives)):
             if texts is not None:
                 states, pooled, _ = self.pipeline.encode_prompt(
-                    texts, None, device=self.pipeline._execution_device, **options
+                    texts, None, device=self.pipeline._execution_device, **options, **extra
                 )
                 arguments[f"{prefix}prompt_embeds"] = states
                 arguments[f"{prefix}pooled_prompt_embeds"] = pooled

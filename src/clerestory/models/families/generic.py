@@ -26,6 +26,7 @@ from torch import Generator, nn
 from typing_extensions import override
 
 from clerestory.errors import ModelError, OptionError, SiteError
+from clerestory.models.core.extras import Extra, check_extra
 from clerestory.models.core.family import (
     Encoding,
     Family,
@@ -305,6 +306,7 @@ class GenericFamily(Family):
             arguments |= {"prompt": [sample.prompt for sample in batch], "generator": generators}
             if "negative_prompt" in arguments:
                 arguments["negative_prompt"] = [first.options.negative] * len(batch)
+        arguments |= Extra(first.options.extra).arguments([sample.prompt for sample in batch])
         seeds, name = [sample.seed for sample in batch], type(self.pipeline).__name__
         with ExitStack() as contexts:
             for scheduler_name, scheduler in self.schedulers.items():
@@ -367,6 +369,10 @@ class GenericFamily(Family):
                 timestep = float(scheduler.timesteps[taken])
                 sigma = scheduler_sigma(scheduler, taken)
         return StageCall(rows, index, timestep, sigma, merged=not expected.by_row)
+
+    @override
+    def check_extra(self, options: Options) -> None:
+        check_extra(options.extra, type(self.pipeline).__name__, list(self.parameters))
 
     @override
     def reads_negative(self, options: Options) -> bool:

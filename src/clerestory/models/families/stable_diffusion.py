@@ -17,10 +17,12 @@ __all__ = ["StableDiffusion"]
 
 
 @families.register("StableDiffusionPipeline")
+@families.register("StableDiffusionControlNetPipeline")
 class StableDiffusion(TextFamily):
     """Stable Diffusion 1 and 2: CLIP text encoder, UNet, autoencoder."""
 
     single_file_types: ClassVar[tuple[str, ...]] = ("v1", "v2")
+    skipping_stages: ClassVar[tuple[str, ...]] = ("text",)
     # The safety checker blackens pictures.
     load_arguments: ClassVar[Mapping[str, Any]] = {
         "safety_checker": None,

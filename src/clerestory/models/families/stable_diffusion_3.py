@@ -26,6 +26,7 @@ T5_TOKENS = 256
 
 
 @families.register("StableDiffusion3Pipeline")
+@families.register("StableDiffusion3ControlNetPipeline")
 class StableDiffusion3(TextFamily):
     """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
 
@@ -78,24 +79,30 @@ class StableDiffusion3(TextFamily):
             pipeline.register_modules(text_encoder_2=first)
 
     @override
-    def encode_texts(self, prompts: list[str], negatives: list[str] | None) -> dict[str, Any]:
+    def encode_texts(
+        self, prompts: list[str], negatives: list[str] | None, **extra: Any
+    ) -> dict[str, Any]:
         if not self.shares_encoder:
-            return super().encode_texts(prompts, negatives)
-        cond, pooled = self._encode_shared(prompts)
+            return super().encode_texts(prompts, negatives, **extra)
+        cond, pooled = self._encode_shared(prompts, extra.get("clip_skip"))
         uncond, pooled_uncond = (
             (None, None) if negatives is None else self._encode_shared(negatives)
         )
         values = (cond, uncond, pooled, pooled_uncond)
         return dict(zip(self.encoded_arguments, values, strict=True))
 
-    def _encode_shared(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+    def _encode_shared(
+        self, texts: list[str], clip_skip: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As the pipeline's `encode_prompt`, with one call for both CLIP encoders.
 
         Hooks then see one call of the stage `text` for each branch, and an edit there reaches both
         halves of the text states.
         """
         device = self.pipeline._execution_device
-        states, pooled = self.pipeline._get_clip_prompt_embeds(texts, device=device)
+        states, pooled = self.pipeline._get_clip_prompt_embeds(
+            texts, device=device, clip_skip=clip_skip
+        )
         last = self.pipeline._get_t5_prompt_embeds(
             texts, max_sequence_length=T5_TOKENS, device=device
         )

@@ -20,10 +20,13 @@ __all__ = ["StableDiffusionXL"]
 
 
 @families.register("StableDiffusionXLPipeline")
+@families.register("StableDiffusionXLControlNetPipeline")
 class StableDiffusionXL(TextFamily):
     """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
 
     single_file_types = ("xl_base", "playground-v2-5")
+    # The second encoder's last blocks still make the pooled embedding.
+    skipping_stages = ("text",)
 
     def __init__(self, pipeline: Any) -> None:
         # The second encoder's last block still makes the pooled embedding.
