@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from clerestory.models.core.pipeline_state import pipeline_parts
-from clerestory.models.core.weight_digests import weight_digests
+from clerestory.models.core.weight_digests import plain_tensors, weight_digests
 
 __all__ = [
     "module_settings",
@@ -104,13 +104,14 @@ def weight_samples(network: nn.Module) -> Iterator[bytes]:
     Yields:
         Bytes. An offloaded weight, which has no values, gives its name alone.
     """
-    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
-        yield repr((_uncompiled(name), str(tensor.dtype), tuple(tensor.shape))).encode()
-        if tensor.numel() and not tensor.is_meta:
-            flat = tensor.detach().flatten()
-            # Spread over the whole tensor, since an adapter may leave its first rows unchanged.
-            values = flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)].cpu().contiguous()
-            yield values.view(torch.uint8).numpy().tobytes()
+    for name, whole in (*network.named_parameters(), *network.named_buffers()):
+        for tensor in plain_tensors(whole):
+            yield repr((_uncompiled(name), str(tensor.dtype), tuple(tensor.shape))).encode()
+            if tensor.numel() and not tensor.is_meta:
+                flat = tensor.detach().flatten()
+                # Spread over the whole tensor, since an adapter may leave its first rows unchanged.
+                values = flat[:: max(1, len(flat) // SAMPLED_WEIGHTS)].cpu().contiguous()
+                yield values.view(torch.uint8).numpy().tobytes()
 
 
 def schedulers(parts: Mapping[str, Any]) -> list[Any]:

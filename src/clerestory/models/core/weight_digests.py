@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["encoder_digests", "weight_digests"]
+__all__ = ["encoder_digests", "plain_tensors", "weight_digests"]
 
 SIGNS = 256
 """Entries of a matrix whose signs are digested; smaller matrices are left out."""
@@ -28,7 +28,8 @@ def weight_digests(networks: Iterable[nn.Module]) -> list[str]:
     digests = {
         _digest(weight)
         for network in networks
-        for weight in network.parameters()
+        for parameter in network.parameters()
+        for weight in plain_tensors(parameter)
         # Vectors are left out: norms and biases often start as ones or zeros, so that different
         # networks would agree in them.
         if weight.ndim > 1 and weight.numel() >= SIGNS and not weight.is_meta
@@ -49,6 +50,24 @@ def encoder_digests(pipeline: Any) -> list[str]:
 
     parts = getattr(pipeline, "components", {}).values()
     return weight_digests(part for part in parts if isinstance(part, PreTrainedModel))
+
+
+def plain_tensors(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that hold a tensor's values.
+
+    Args:
+        tensor: A parameter or buffer.
+
+    Yields:
+        The tensor itself; of a quantized one, such as torchao's, its integers and scales, since it
+        has few of a tensor's operations itself.
+    """
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from plain_tensors(getattr(tensor, name))
 
 
 def _digest(weight: Tensor) -> str:

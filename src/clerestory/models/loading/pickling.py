@@ -56,5 +56,7 @@ class _Pickler(pickle.Pickler):
             key: hook for key, hook in obj._forward_hooks.items() if hook.__module__ != CAPTURING
         }
         # The mark goes with the hooks: with it and without them no states would be captured.
-        state = {name: value for name, value in dict(state).items() if name != INSTALLED}
+        # torchao gives layers a text of their own, by a function that cannot be pickled.
+        left_out = (INSTALLED, "extra_repr")
+        state = {name: value for name, value in dict(state).items() if name not in left_out}
         return build, arguments, {**state, "_forward_hooks": type(obj._forward_hooks)(hooks)}, *rest
