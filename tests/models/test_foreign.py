@@ -1,5 +1,6 @@
 """A generator that is no diffusers pipeline, wrapped by the very code of the how-to."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from clerestory.edits import Add
+from clerestory.models.families import chroma
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "add-a-model.md"
 
@@ -51,9 +53,19 @@ class Sketch(nn.Module):
         return picture.sigmoid()
 
 
+def blocks():
+    """The Python of the page, block by block."""
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_table_on_the_page_is_the_family_that_is_shipped():
+    source = Path(inspect.getfile(chroma)).read_text()
+    assert blocks()[0] == source[source.index("from __future__") :]
+
+
 @pytest.fixture
 def model():
-    code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL).group(1)
+    code = blocks()[1]
     assert len(code.splitlines()) < 60
     names = {}
     exec(code, names)
