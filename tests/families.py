@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -285,6 +286,23 @@ def pixart(scheduler: str = "dpm", *, sigma: bool = False) -> Any:
     )
 
 
+def perturbed(name: str) -> Any:
+    """The same with perturbed-attention guidance, as diffusers makes it of an opened pipeline."""
+    import diffusers
+
+    kinds = {
+        "stable_diffusion": "StableDiffusionPAGPipeline",
+        "stable_diffusion_xl": "StableDiffusionXLPAGPipeline",
+        "stable_diffusion_3": "StableDiffusion3PAGPipeline",
+        "pixart": "PixArtSigmaPAGPipeline",
+    }
+    kind = getattr(diffusers, kinds[name])
+    known = inspect.signature(kind.__init__).parameters
+    parts = {part: value for part, value in FAMILIES[name]().components.items() if part in known}
+    parts |= {"requires_safety_checker": False} if name == "stable_diffusion" else {}
+    return kind(**parts)
+
+
 def karlo() -> Any:
     """Karlo, of no family here: the generic one serves it."""
     from diffusers import UnCLIPPipeline, UnCLIPScheduler, UNet2DModel
@@ -328,6 +346,61 @@ def karlo() -> Any:
     )
 
 
+def stable_cascade(*, repeats: int = 1) -> Any:
+    from diffusers import DDPMWuerstchenScheduler, StableCascadeCombinedPipeline, StableCascadeUNet
+    from diffusers.pipelines.deprecated.wuerstchen import PaellaVQModel
+
+    tokenizer, kinds = tiny_tokenizer(), ("Res", "Timestep", "Attn")
+    blocks = tuple(f"SDCascade{kind}Block" for kind in kinds)
+    small = {
+        "conditioning_dim": 24,
+        "clip_text_pooled_in_channels": 32,
+        "clip_seq": 2,
+        "block_out_channels": (16, 16),
+        "num_attention_heads": (2, 4),
+        "down_num_layers_per_block": (1, 1),
+        "up_num_layers_per_block": (1, 1),
+        "up_blocks_repeat_mappers": (1, repeats),
+        "timestep_ratio_embedding_dim": 8,
+        "dropout": 0.1,
+    }
+    prior = StableCascadeUNet(
+        in_channels=4,
+        out_channels=4,
+        block_types_per_layer=(blocks, blocks),
+        clip_text_in_channels=32,
+        clip_image_in_channels=32,
+        switch_level=(False,),
+        **small,
+    )
+    decoder = StableCascadeUNet(
+        in_channels=4,
+        out_channels=4,
+        block_types_per_layer=(blocks[:2], blocks),
+        self_attn=(True, False),
+        effnet_in_channels=4,
+        timestep_conditioning_type=("sca",),
+        **small,
+    )
+    for network in (prior, decoder):
+        _strengthen(network.clip_txt_pooled_mapper)
+    pipeline = StableCascadeCombinedPipeline(
+        tokenizer=tokenizer,
+        text_encoder=tiny_text(tokenizer),
+        decoder=decoder,
+        scheduler=DDPMWuerstchenScheduler(),
+        vqgan=PaellaVQModel(bottleneck_blocks=1, embed_dim=16, levels=2, num_vq_embeddings=2),
+        prior_prior=prior,
+        prior_text_encoder=tiny_text(tokenizer),
+        prior_tokenizer=tokenizer,
+        prior_scheduler=DDPMWuerstchenScheduler(),
+    )
+    # A map of 2×2 for 16×16 pixels, in place of 24×24 for 1024×1024.
+    pipeline.prior_pipe.register_to_config(resolution_multiple=8)
+    pipeline.decoder_pipe.register_to_config(latent_dim_scale=2)
+    return pipeline
+
+
 def _strengthen(layer: Any) -> None:
     """Random weights hardly listen to the text."""
     layer.weight.data.mul_(30)
@@ -342,6 +415,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "pixart": pixart,
     "chroma": chroma,
     "aura_flow": aura_flow,
+    "stable_cascade": stable_cascade,
 }
 
 
@@ -396,4 +470,13 @@ def small_model(pipeline: Any, **options: Any) -> Any:
     return model
 
 
-__all__ = ["FAMILIES", "SIDE", "WINDOW", "built", "family_model", "karlo", "small_model"]
+__all__ = [
+    "FAMILIES",
+    "SIDE",
+    "WINDOW",
+    "built",
+    "family_model",
+    "karlo",
+    "perturbed",
+    "small_model",
+]

@@ -20,6 +20,7 @@ TITLES = {
     "chroma": "Chroma",
     "aura_flow": "AuraFlow",
     "pixart": "PixArt Alpha, Sigma",
+    "stable_cascade": "Stable Cascade",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",

@@ -55,6 +55,7 @@ ALIASES = {
     "guidance_scale": "guidance",
     "negative_prompt": "negative",
     "true_cfg_scale": "true_guidance",
+    "pag_scale": "perturbed_guidance",
     "prior_num_inference_steps": "prior_steps",
     "prior_guidance_scale": "prior_guidance",
     "batch_size": "batch",

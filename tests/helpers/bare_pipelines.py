@@ -43,8 +43,14 @@ def bare(
     if kind.startswith("Kandinsky"):
         arguments |= {"prior_num_inference_steps": defaults.prior_steps, "callback_steps": None}
         arguments |= {"prior_guidance_scale": defaults.prior_guidance}
+    if kind.startswith("StableCascade"):
+        arguments |= {"prior_num_inference_steps": defaults.prior_steps}
+        arguments |= {"prior_guidance_scale": defaults.prior_guidance}
+        arguments["decoder_guidance_scale"] = arguments.pop("guidance_scale")
     if kind.startswith("PixArt"):
         arguments |= {"use_resolution_binning": False, "clean_caption": False}
+    if "PAG" in kind:
+        arguments |= {"pag_scale": defaults.perturbed_guidance}
     if kind.startswith("Flux"):
         arguments |= {"true_cfg_scale": defaults.true_guidance} if defaults.negative else {}
         arguments |= {"max_sequence_length": 512}

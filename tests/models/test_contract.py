@@ -120,6 +120,8 @@ def test_branches_arrive_split_and_steps_are_counted(name):
         for branch in ("cond", "uncond")
     )
     timesteps = model.pipeline.scheduler.timesteps.tolist()
+    # Stable Cascade's end at 0, where no step begins.
+    timesteps = timesteps[:-1] if name == "stable_cascade" else timesteps
     assert cond.step.values.tolist() == list(range(len(timesteps)))
     assert cond.timestep.values.tolist() == pytest.approx(timesteps)
     assert (np.diff(cond.sigma.values) <= 0).all()

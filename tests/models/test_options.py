@@ -23,6 +23,7 @@ CHANGED = {
     "prior_steps": 2,
     "prior_guidance": 5.0,
     "true_guidance": 5.0,
+    "perturbed_guidance": 5.0,
     "negative": "a dog",
 }
 

@@ -185,8 +185,8 @@ class Model:
             progress: True for a bar in a terminal or notebook, False for silence, or a callable of
                 (label, completed, total).
             options: Those of `Options`: height, width, steps, guidance, prior_steps,
-                prior_guidance, true_guidance, negative, and `extra`, further arguments of the
-                pipeline's call such as `{"control_image": picture}`.
+                prior_guidance, true_guidance, perturbed_guidance, negative, and `extra`, further
+                arguments of the pipeline's call such as `{"control_image": picture}`.
 
         Returns:
             Samples prompt by prompt, with pictures and activations.

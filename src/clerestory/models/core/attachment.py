@@ -245,12 +245,8 @@ class Attachment:
         channels_last: bool | None = None,
     ) -> Tensor:
         site_hook = self._site_hooks[address]
-        if not stage_call.merged and len(value) != stage_call.count:
-            raise SiteError(
-                f"{address} has {len(value)} rows in a call, and the batch has {stage_call.count}: "
-                f"its module {site_hook.site.path} is given parts of the batch, as chunked "
-                "feed-forward layers are, so that rows cannot be assigned to samples."
-            )
+        if not stage_call.merged and not self._has_branch_rows(address, len(value), stage_call):
+            return value
         counts = self._visits.begin(address)
         channels = slice(site_hook.channels)
         if channels_last is None:
@@ -282,6 +278,23 @@ class Attachment:
                     tap.callback(part.clone() if tap.copies else part, step)
         self._visits.end(address, stage_call)
         return result
+
+    def _has_branch_rows(self, address: str, rows: int, stage_call: StageCall) -> bool:
+        """Whether a value has the rows of the branches; False where it has the other rows alone.
+
+        Perturbed attention takes them one after the other, the branches first.
+        """
+        others = stage_call.other_rows
+        if rows == stage_call.count:
+            return True
+        comes_first = not self._visits.is_visited(address)
+        if others and rows == (stage_call.count - others if comes_first else others):
+            return comes_first
+        raise SiteError(
+            f"{address} has {rows} rows in a call, and the batch has {stage_call.count}: "
+            f"its module {self._site_hooks[address].site.path} is given parts of the batch, as "
+            "chunked feed-forward layers are, so that rows cannot be assigned to samples."
+        )
 
 
 def _parse_edit(edit: Edit) -> _ParsedEdit:

@@ -110,7 +110,8 @@ class StageCall:
         sigma: Noise level, see `core.schedulers`; None if unknown.
         merged: Whether the rows of the branches cannot be told apart; then `[branch × sample,
             position]` is presented as `[sample, branch × position]`.
-        other_rows: Number of rows after those of the branches.
+        other_rows: Number of rows after those of the branches; a module may take them in a call of
+            its own after that of the branches.
     """
 
     rows: Mapping[Branch, slice]

@@ -71,10 +71,14 @@ def scheduler_sigma(scheduler: Any, index: int) -> float | None:
         if between and hasattr(scheduler, "scale_model_input"):
             return _scaling_sigma(scheduler, index)
         return float(sigmas[_sigma_index(scheduler, index)])
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if alphas is None:
+    timestep, alphas = scheduler.timesteps[index], getattr(scheduler, "alphas_cumprod", None)
+    if alphas is not None:
+        signal = float(alphas[int(timestep)])
+    elif hasattr(scheduler, "_alpha_cumprod"):
+        # Stable Cascade's timesteps are fractions, and its ᾱ a function of them.
+        signal = float(scheduler._alpha_cumprod(timestep, timestep.device))
+    else:
         return None
-    signal = float(alphas[int(scheduler.timesteps[index])])
     return math.sqrt((1 - signal) / signal) if signal > 0 else math.inf
 
 

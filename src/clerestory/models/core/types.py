@@ -53,6 +53,8 @@ class Options:
         prior_guidance: Guidance scale of the prior.
         true_guidance: `true_cfg_scale` of diffusers: classifier-free guidance against the negative
             prompt, for guidance-distilled models (Flux).
+        perturbed_guidance: `pag_scale` of diffusers: guidance away from a prediction whose
+            self-attention is perturbed (PAG); 0 disables it.
         negative: Negative prompt, in place of the empty one; "" for none. With a prior, the
             unconditional input is then the prior's embedding of it.
         extra: Further arguments of the pipeline's call by name, such as a ControlNet's picture;
@@ -66,12 +68,13 @@ class Options:
     prior_steps: int = 25
     prior_guidance: float = 4.0
     true_guidance: float = 4.0
+    perturbed_guidance: float = 3.0
     negative: str = ""
     extra: Mapping[str, Any] = field(default_factory=Extra)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "extra", Extra(self.extra))
-        for name in ("guidance", "prior_guidance", "true_guidance"):
+        for name in ("guidance", "prior_guidance", "true_guidance", "perturbed_guidance"):
             if not math.isfinite(getattr(self, name)):
                 raise OptionError(f"{name} is {getattr(self, name)}; write a finite number.")
         check_minimum(OptionError, 1, height=self.height, width=self.width, steps=self.steps)

@@ -51,6 +51,17 @@ class Visits:
         # Stages of which nothing is known: a module may belong to some of their calls only.
         self._merged_stages: set[str] = set()
 
+    def is_visited(self, address: str) -> bool:
+        """Whether a site was visited in the call of its stage that is going on.
+
+        Args:
+            address: The site.
+
+        Returns:
+            False before its first visit in this call.
+        """
+        return address in self._current
+
     def begin(self, address: str) -> Mapping[tuple[int, Branch], int]:
         """Begin a visit.
 

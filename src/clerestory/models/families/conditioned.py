@@ -28,6 +28,7 @@ from clerestory.models.core.family import (
     restore_generators,
     seed_generators,
 )
+from clerestory.models.core.hooks import halt_before
 from clerestory.models.core.schedulers import scheduler_sigma, seeded_scheduler
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.networks import end_hooks, map_hooks
@@ -57,12 +58,15 @@ class ConditionedFamily(Family):
         conditioning_arguments: By site, the pipeline's names of the values of the branches cond and
             uncond.
         denoising_pipeline: The pipeline with the denoiser.
+        gives_latents: Whether the pipeline can end before its autoencoder; otherwise it is left
+            there.
 
     A subclass raises ModelError for a pipeline without one of its text encoders or tokenizers.
     """
 
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]]
     denoising_pipeline: Any
+    gives_latents: ClassVar[bool] = True
     option_names: tuple[str, ...] = ("height", "width", "steps", "guidance", "negative")
 
     def has_two_branches(self, options: Options) -> bool:
@@ -129,19 +133,21 @@ class ConditionedFamily(Family):
             return None
         generators = restore_generators(encoding.generators)
         seeds = [sample.seed for sample in batch]
-        with seeded_scheduler(self.denoising_pipeline.scheduler, generators, seeds):
+        is_whole, output = until == self.stages[-1], None
+        later = [] if self.gives_latents else self.stages[self.stages.index(until) + 1 :]
+        with (
+            seeded_scheduler(self.denoising_pipeline.scheduler, generators, seeds),
+            halt_before([self.stage_modules[stage] for stage in later]),
+        ):
             output = self.denoising_pipeline(
                 **arguments,
                 **encoding.arguments,
                 **{**self.pipeline_options(batch[0].options), **self.extra_arguments(batch)},
                 generator=generators,
                 # Latents are returned before the autoencoder is called, which saves decoding.
-                output_type="np" if until == "vae" else "latent",
-                return_dict=False,
+                output_type="latent" if self.gives_latents and not is_whole else "np",
             )[0]
-        if until != "vae":
-            return None
-        return np.asarray(output)
+        return np.asarray(output) if is_whole else None
 
     @override
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:

@@ -75,6 +75,7 @@ ARGUMENTS = {
     "height": ("height",),
     "width": ("width",),
     "true_guidance": ("true_cfg_scale",),
+    "perturbed_guidance": ("pag_scale",),
     "negative": ("negative_prompt",),
 }
 """Names of arguments by which pipelines take an option."""
@@ -217,7 +218,8 @@ class GenericFamily(Family):
 
     def _mode(self, options: Options) -> Mode:
         scales = (options.guidance, options.prior_guidance, options.true_guidance)
-        return (*(scale > 1 for scale in scales), bool(options.negative))
+        perturbed = options.perturbed_guidance > 0
+        return (*(scale > 1 for scale in scales), perturbed, bool(options.negative))
 
     def _arrange(self) -> None:
         """Put stages and sites in the order in which they ran, with what was seen of them."""

@@ -132,13 +132,16 @@ class Block:
         return self.tap("mlp", f"{path}.net.0", units)
 
 
-def end_hooks(path: str, denoiser: Any, argument: str) -> tuple[SiteHook, SiteHook]:
-    """The latent as the denoiser takes it, and the channels of its prediction that are used.
+def end_hooks(
+    path: str, denoiser: Any, argument: str, stage: str = "denoiser"
+) -> tuple[SiteHook, SiteHook]:
+    """The latent as a denoiser takes it, and the channels of its prediction that are used.
 
     Args:
         path: The denoiser's attribute of the pipeline, such as `unet`.
-        denoiser: The denoiser.
-        argument: The name of its argument that takes the latent.
+        denoiser: The denoiser, or a prior.
+        argument: The name of its argument that takes the latent, the first one.
+        stage: Its stage.
 
     Returns:
         The hooks of `denoiser/latent` and `denoiser/prediction`.
@@ -146,8 +149,8 @@ def end_hooks(path: str, denoiser: Any, argument: str) -> tuple[SiteHook, SiteHo
     # Denoisers that predict a variance as well have more channels; the scheduler takes as many as
     # the latent has, the first ones.
     shape = (None, denoiser.config.in_channels)
-    latent = Site("denoiser/latent", shape, path, module=denoiser)
-    prediction = Site("denoiser/prediction", shape, path, module=denoiser)
+    latent = Site(f"{stage}/latent", shape, path, module=denoiser)
+    prediction = Site(f"{stage}/prediction", shape, path, module=denoiser)
     return (
         SiteHook(latent, is_input=True, argument_name=argument),
         SiteHook(prediction, channels=shape[1]),
@@ -255,7 +258,8 @@ def unet_hooks(path: str, unet: Any, text_window: str = "", window: int = 0) -> 
         # unCLIP's attentions have no transformer blocks in them; they join the condition to their
         # own keys and values.
         if hasattr(part.module, "to_q"):
-            condition = replace(part, positions=image_tokens)
+            tokens = window or image_tokens
+            condition = replace(part, positions=tokens, text_window=text_window)
             hooks += part.attention("")
             hooks += condition.attention("", "kv", prefix="condition_", added=True)
     return hooks

@@ -15,7 +15,11 @@ from clerestory.models.families.t5_text import T5TextEncoder
 
 __all__ = ["PixArt"]
 
-T5_TOKENS = {"PixArtAlphaPipeline": 120, "PixArtSigmaPipeline": 300}
+T5_TOKENS = {
+    "PixArtAlphaPipeline": 120,
+    "PixArtSigmaPipeline": 300,
+    "PixArtSigmaPAGPipeline": 300,
+}
 """How many tokens T5 takes, as the pipelines have it by default."""
 
 
