@@ -356,7 +356,7 @@ def stable_cascade(*, repeats: int = 1) -> Any:
         "conditioning_dim": 24,
         "clip_text_pooled_in_channels": 32,
         "clip_seq": 2,
-        "block_out_channels": (16, 16),
+        "block_out_channels": (24, 24),
         "num_attention_heads": (2, 4),
         "down_num_layers_per_block": (1, 1),
         "up_num_layers_per_block": (1, 1),

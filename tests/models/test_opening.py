@@ -29,7 +29,8 @@ def refused(match, *args, **how):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "unclip"])
+# The size of Stable Cascade's map is kept with its two pipelines only.
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"unclip", "stable_cascade"}))
 def test_every_family_opens_from_its_folder_and_draws_the_same(name, tmp_path):
     pipeline = built(FAMILIES[name])
     pipeline.save_pretrained(tmp_path / "model")
@@ -65,6 +66,23 @@ def test_a_kandinsky_decoder_takes_its_prior_and_says_so_without(tmp_path):
     model = load(tmp_path / "decoder", prior=tmp_path / "prior", device="cpu")
     expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures
     assert np.abs(model.run("a cat", 3, **SMALL).pictures.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("library", ["wuerstchen", "diffusers"])
+def test_stable_cascade_opens_with_its_prior_from_the_hubs_folders_and_its_own(library, tmp_path):
+    pipeline = built(FAMILIES["stable_cascade"])
+    pipeline.decoder_pipe.save_pretrained(tmp_path / "decoder")
+    pipeline.prior_pipe.save_pretrained(tmp_path / "prior")
+    # As published, and as diffusers writes it since the class has moved.
+    path = tmp_path / "decoder" / "model_index.json"
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({**index, "vqgan": [library, "PaellaVQModel"]}))
+    model = load(tmp_path / "decoder", prior=tmp_path / "prior", device="cpu")
+    assert model.family.size_multiple == 128
+    run = model.run("a cat", 3, height=128, width=128, steps=1, prior_steps=2)
+    assert run.pictures.shape == (1, 128, 128, 3)
+    # The published scale, which the combined pipeline has, and not that of the tiny one.
+    assert model.pipeline.decoder_pipe.config.latent_dim_scale == 10.67
 
 
 def test_an_id_that_cannot_be_reached_says_so():

@@ -67,8 +67,10 @@ def test_probing_finds_the_branches_steps_and_noise_levels_of_a_known_family(nam
     native, learned = wrap(pipeline), as_unknown(pipeline)
     # PixArt is left out: as it comes it draws the sizes of its training only.
     options = SMALL | {"progress": False} | (FLUX_NEGATIVE if name == "flux" else {})
+    if "prior_steps" in native.family.option_names:
+        options |= PRIOR
     if name == "unclip":
-        options |= PRIOR | {"guidance": 1.0}
+        options |= {"guidance": 1.0}
     # Sites of both that are the same value of the same module; the last block of each network.
     paths = {}
     for model in (native, learned):

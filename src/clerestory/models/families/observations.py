@@ -131,10 +131,11 @@ def observed_hook(
     if hook.is_input:
         shape = inputs.get(hook.argument_name, inputs.get(hook.argument_index, ()))
     last, units = hook.channels_last, hook.site.shape[1]
-    if last is None and len(shape) > 3 and tall:
+    # Of a block without a width, its layers tell the axis by guess only.
+    if (last is None or units is None) and len(shape) > 3 and tall:
         # The axes of height and width follow one another, the first twice as long.
         is_first, is_last = shape[-2] == 2 * shape[-1], shape[-3] == 2 * shape[-2]
-        last = is_last if is_first != is_last else None
+        last = is_last if is_first != is_last else last
     if units is None and shape:
         # As it will be read: of a map the second axis, where nothing tells.
         is_last = len(shape) < 4 if last is None else last

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -31,7 +31,7 @@ class PerturbedAttention(TextFamily):
 
     option_names = (*TextFamily.option_names, "perturbed_guidance")
     # Checkpoints are those of the family without perturbed attention.
-    single_file_types = ()
+    single_file_types: ClassVar[tuple[str, ...]] = ()
 
     @override
     def pipeline_options(self, options: Options) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stable Cascade: CLIP, a prior that draws a small map, a decoder that draws latents from it, VQGAN.
+"""Stable Cascade: CLIP, a prior that draws a small map, a decoder of latents, a VQGAN.
 
 `prior/embedding` is that map, of 24×24 positions for 1024×1024 pixels. The decoder takes it and the
 pooled text of the prior's encoder, `denoiser/pooled`; its own text encoder is never run. Both
@@ -16,6 +16,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from clerestory.errors import OptionError
@@ -134,7 +135,7 @@ class StableCascade(ConditionedFamily):
                 guidance_scale=options.prior_guidance,
                 generator=generators,
             )[0]
-        branches = {"cond": pooled}
+        branches: dict[Branch, Tensor] = {"cond": pooled}
         if self.has_two_branches(options):
             branches["uncond"] = negative_pooled
         return Encoding(
@@ -177,7 +178,7 @@ def _size_multiple(pipeline: Any) -> int:
 
     def drawn(side: int) -> int:
         # As both pipelines round.
-        return pixels * int(ceil(side / per_position) * latents)
+        return int(pixels * int(ceil(side / per_position) * latents))
 
     sides = range(pixels, 1024 * pixels, pixels)
     return next(

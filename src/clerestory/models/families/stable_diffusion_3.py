@@ -6,7 +6,7 @@ text, `denoiser.blocks.3.text/…`; the last block's text stream ends in its att
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class StableDiffusion3(TextFamily):
     """Stable Diffusion 3 and 3.5: two CLIP encoders, T5 or none, a transformer, autoencoder."""
 
     half_precision = "bfloat16"
-    single_file_types = ("sd3", "sd35_large", "sd35_medium")
+    single_file_types: ClassVar[tuple[str, ...]] = ("sd3", "sd35_large", "sd35_medium")
     optional_parts = ("text_encoder_3", "tokenizer_3")
 
     def __init__(self, pipeline: Any) -> None:

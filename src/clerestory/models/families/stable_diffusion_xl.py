@@ -7,7 +7,7 @@ the checkpoint says so (most do), the empty prompt is never encoded: its states 
 from __future__ import annotations
 
 from math import lcm
-from typing import Any
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -24,7 +24,7 @@ __all__ = ["StableDiffusionXL"]
 class StableDiffusionXL(TextFamily):
     """SDXL and SDXL Turbo: two CLIP text encoders, UNet, autoencoder."""
 
-    single_file_types = ("xl_base", "playground-v2-5")
+    single_file_types: ClassVar[tuple[str, ...]] = ("xl_base", "playground-v2-5")
     # The second encoder's last blocks still make the pooled embedding.
     skipping_stages = ("text",)
 

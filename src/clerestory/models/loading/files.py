@@ -17,6 +17,7 @@ from clerestory.io.reading import (
     read_json,
 )
 from clerestory.io.tensor_files import check_tensor_file
+from clerestory.models.loading.moved_classes import is_moved_package
 
 __all__ = [
     "PICKLES",
@@ -91,7 +92,8 @@ def _is_library(name: str) -> bool:
     if name.startswith("_") or not name.isidentifier():
         return False
     # `find_spec` looks the package up without importing it, so a name in a file runs nothing of it.
-    return importlib.util.find_spec(f"diffusers.pipelines.{name}") is not None
+    known = importlib.util.find_spec(f"diffusers.pipelines.{name}") is not None
+    return known or is_moved_package(name)
 
 
 def check_parts(folder: Path, kind: str, index: Mapping[str, Any], *, pickles: bool) -> None:

@@ -28,6 +28,7 @@ from clerestory.models.loading.files import (
     check_parts,
     pickle_error,
 )
+from clerestory.models.loading.moved_classes import restore_moved_classes
 
 __all__ = ["PipelineOptions", "check_task", "is_hub_id", "open_pipeline", "silence_libraries"]
 
@@ -129,6 +130,7 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str) -> Any
     with silence_libraries(), _one_line_errors(source, kind):
         from diffusers import DiffusionPipeline
 
+        restore_moved_classes(index)
         pipeline = DiffusionPipeline.from_pretrained(
             source,
             # None is diffusers' default: safetensors where there are any, else pickles. True
