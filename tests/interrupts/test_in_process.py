@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import zlib
@@ -59,8 +60,11 @@ def test_an_interrupt_leaves_what_is_said_and_the_same_command_then_does_all(
     case.opened(valid, monkeypatch)
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    whole = run(case, valid, tmp_path / "one", monkeypatch)
+    whole = run(case, valid, tmp_path / "one", monkeypatch, json=takes_json(case))
     assert whole.status == 0, whole.err
+    if takes_json(case):
+        # One document of strict JSON, without progress, warnings or NaN.
+        json.loads(whole.out, parse_constant=pytest.fail)
     expected = kept(written(tmp_path / "one"), case.vary)
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     points = {1, 2, whole.points, *rng.integers(1, whole.points + 1, POINTS - 3).tolist()}
@@ -78,8 +82,28 @@ def test_an_interrupt_leaves_what_is_said_and_the_same_command_then_does_all(
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-def run(case: Case, valid: Valid, place: Path, patch: Any, at: int = 0, number: int = 0) -> Ended:
-    return ended(case.words(valid, place / "out", patch), place, at, number)
+def takes_json(case: Case) -> bool:
+    """Whether its command has `--json`."""
+    return any(
+        one.name == "json"
+        for name, command in commands(typer.main.get_command(app))
+        if f"{case.name} ".startswith(f"{name} ")
+        for one in command.params
+    )
+
+
+def run(
+    case: Case,
+    valid: Valid,
+    place: Path,
+    patch: Any,
+    at: int = 0,
+    number: int = 0,
+    *,
+    json: bool = False,
+) -> Ended:
+    words = case.words(valid, place / "out", patch)
+    return ended([*words, "--json"] if json and "--json" not in words else words, place, at, number)
 
 
 def written(place: Path) -> Path:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import diffusers
 import numpy as np
 import pytest
 import torch
 from families import built, small_model, stable_diffusion
+from torch import nn
 
 from clerestory import attribute, maximize, record
 from clerestory.errors import ClerestoryError
+from clerestory.microscope.redraw import open_model
+from clerestory.models.core.weight_digests import values_digest
 from clerestory.models.provenance import settings_digest, weights_digest
+from clerestory.recordings import Recording
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
@@ -64,7 +69,20 @@ def fused_lora(pipeline):
     pipeline.unload_lora_weights()
 
 
+def one_row(pipeline):
+    # One neuron of many, which is in no sample of the weights, and not counted by torch.
+    weights = dict(pipeline.text_encoder.named_parameters())
+    (name,) = [each for each in weights if each.endswith("layers.0.mlp.fc1.weight")]
+    weights[name].data[13] = 0.0
+
+
+def one_bias(pipeline):
+    with torch.no_grad():
+        pipeline.unet.conv_out.bias[0] += 0.5
+
+
 CHANGES = [other_scheduler, other_spacing, free_u, scaled_vae, forward, fused_lora]
+IN_PLACE = [weight_in_place, one_row, one_bias]
 
 
 @pytest.mark.parametrize("change", [*CHANGES, weight_in_place])
@@ -94,6 +112,41 @@ def test_a_lora_that_was_fused_and_unloaded_leaves_no_revision():
     model.pipeline.unload_lora_weights()
     model.run("a cat", 0)
     assert model.revision == ""
+
+
+def test_weights_that_were_changed_in_place_leave_no_revision_until_they_are_as_before():
+    model = fresh()
+    model.reopen, model.revision = fresh, "1.0"
+    assert model.run("a cat", 0, read=SITE).activations.attrs["revision"] == "1.0"
+    weight = model.pipeline.unet.conv_out.weight
+    with torch.no_grad():
+        weight.mul_(2)
+    assert model.run("a cat", 0, read=SITE).activations.attrs["revision"] == ""
+    with torch.no_grad():
+        weight.div_(2)
+    assert model.revision == "1.0"
+    model.pipeline.to(torch.bfloat16)
+    assert model.revision == "1.0"
+
+
+def test_the_digest_of_all_bits_is_that_of_the_numbers():
+    first, other = nn.Linear(300, 4), nn.Linear(300, 4)
+    other.load_state_dict(first.state_dict())
+    digest = values_digest([first])
+    assert values_digest([other]) == digest
+    other.weight.data[2, 123] = torch.nextafter(other.weight.data[2, 123], torch.tensor(9.0))
+    assert values_digest([other]) != digest
+    other.load_state_dict(first.state_dict())
+    assert values_digest([other]) == digest
+    # Weights alone, and not what a module computes when it is called.
+    other.register_buffer("cached", torch.ones(3), persistent=False)
+    assert values_digest([other]) == digest
+    assert values_digest([first.to("meta")]) == ""
+    kinds = (torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.bool, torch.complex64)
+    for dtype in (*kinds, torch.float8_e4m3fn):
+        odd = nn.Module()
+        odd.register_buffer("values", torch.ones(5).to(dtype))
+        assert values_digest([odd]) not in ("", digest), dtype
 
 
 def test_what_changes_no_picture_is_the_same_model():
@@ -146,8 +199,26 @@ def recording(model, out):
     return record(model, ["a cat", "a dog"], 0, sites=SITE, out=out, progress=False)
 
 
+@pytest.mark.parametrize("change", [*CHANGES, *IN_PLACE, "weights", None])
+def test_a_microscope_redraws_with_the_model_that_was_recorded(change, tmp_path, monkeypatch):
+    # Of one name and revision, as a folder whose files were replaced without a new version has.
+    recorded, now = fresh(), fresh(1 if change == "weights" else 0)
+    recording(recorded, tmp_path / "rec")
+    plan = Recording.open(tmp_path / "rec").store.plan
+    if callable(change):
+        change(now.pipeline)
+    monkeypatch.setattr("clerestory.load", lambda *_, **__: now)
+    if change is None:
+        assert open_model(SimpleNamespace(plan=plan)) is now
+        now.pipeline.to(torch.bfloat16)
+        assert open_model(SimpleNamespace(plan=plan)) is now
+        return
+    with pytest.raises(ClerestoryError, match="was planned with another model"):
+        open_model(SimpleNamespace(plan=plan))
+
+
 @pytest.mark.parametrize("stored", [search, shares, recording])
-@pytest.mark.parametrize("change", [*CHANGES, "weights"])
+@pytest.mark.parametrize("change", [*CHANGES, *IN_PLACE, "weights"])
 def test_what_another_model_stored_is_not_continued(stored, change, tmp_path):
     # Wrapped pipelines have the name of their class and no revision.
     first, other = fresh(), fresh(1 if change == "weights" else 0)

@@ -117,6 +117,33 @@ def test_words_beside_special_tokens_are_where_the_encoder_has_them(prompt, plac
     assert len(model.tokenize(prompt)) == len(ids) - 2
 
 
+@pytest.mark.parametrize("prompt", ["a cat", "a <|endoftext|> cat", "a cat <|endoftext|>"])
+def test_the_last_token_is_the_one_from_which_the_encoder_takes_its_pooled_state(prompt):
+    model = family_model("stable_diffusion_xl")
+    encoder, tokenizer = model.pipeline.text_encoder_2, model.pipeline.tokenizer_2
+    window = model.family.text_windows["text_2"].window
+    ids = tokenizer(prompt, padding="max_length", max_length=window, return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = encoder(ids).text_embeds[0].numpy()
+    norm = next(m for name, m in encoder.named_modules() if name.endswith("final_layer_norm"))
+    site = [each for each in model.sites if each.startswith("text_2.") and "resid" in each][-1]
+
+    def embeds(value):
+        with torch.no_grad():
+            return encoder.text_projection(norm(torch.tensor(value))).numpy()
+
+    read = model.run(prompt, 0, read=site, pool="last", pictures=False).read(site)[0, 0]
+    assert np.allclose(embeds(read.to_numpy()), expected, atol=1e-4)
+    edit = Add(site, np.ones(len(read)), positions="last")
+    plain, moved = (
+        model.run(prompt, 0, read=site, pool="none", pictures=False, edits=edits).read(site)[0, 0]
+        for edits in ([], [edit])
+    )
+    (place,) = np.flatnonzero((plain != moved).any("unit"))
+    assert ids[0, place] == tokenizer.eos_token_id
+    assert tokenizer.eos_token_id not in ids[0, :place]
+
+
 def test_special_tokens_of_t5_are_tokens_of_the_prompt():
     model = family_model("pixart")
     window = model.family.text_windows["text"]

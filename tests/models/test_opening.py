@@ -92,6 +92,31 @@ def test_an_id_that_cannot_be_reached_says_so():
     refused("No model is called 'a/b/c'", "a/b/c")
 
 
+def test_a_hub_out_of_reach_is_asked_once(monkeypatch):
+    import socket
+    import time
+
+    import huggingface_hub
+
+    asked, began = [], time.monotonic()
+    fetch = huggingface_hub.hf_hub_download
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda *a, **k: asked.append(k) or fetch(*a, **k)
+    )
+
+    def refuse(*_, **__):
+        raise OSError("nobody answers")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    refused("^The model 'nobody/nothing' is not a folder here and cannot be", "nobody/nothing")
+    assert asked == [{"local_files_only": True}]
+    # huggingface_hub alone tries for half a minute.
+    assert time.monotonic() - began < 10
+
+
 def test_what_the_hub_answers_is_told(monkeypatch):
     from types import SimpleNamespace
 

@@ -150,6 +150,23 @@ def test_each_name_has_seeds_of_its_own_which_its_contexts_share(noise):
     assert len(set().union(*drawn.values())) == 300
 
 
+def test_tokens_are_counted_in_every_encoder():
+    model = families.family_model("flux")
+    first, second = model.pipeline.tokenizer, model.pipeline.tokenizer_2
+    names = ["cat", "cat dog", "unseen words"]
+    expected = [
+        tuple(len(each(name, add_special_tokens=False).input_ids) for each in (first, second))
+        for name in names
+    ]
+    assert token_counter(model)(names) == expected
+    assert any(a != b for a, b in expected)
+    # Alike for the first encoder, and by their letters for the second.
+    both = invent_like("four", 40, lambda each: [(2, len(name)) for name in each])
+    assert {len(name) for name in both} == {4}
+    first_alone = invent_like("four", 40, lambda each: [(2,) for _ in each])
+    assert {len(name) for name in first_alone} != {4}
+
+
 def test_controls_are_as_long_as_the_phrase_in_words_and_tokens(model):
     count_tokens = token_counter(model)
     for phrase in ("a cat", "vostrelin karbandu", "Moth", "voran of libet"):
@@ -158,7 +175,7 @@ def test_controls_are_as_long_as_the_phrase_in_words_and_tokens(model):
         assert {len(name.split()) for name in names} == {len(phrase.split())}
         matched = sum(length == target for length in lengths)
         assert count_matched(model, phrase, names) == matched
-        distances = [abs(length - target) for length in lengths]
+        distances = [sum(np.abs(np.subtract(length, target))) for length in lengths]
         assert distances == sorted(distances)
         assert matched == 99 or phrase == "a cat", (phrase, target, lengths)
     result = familiarity(model, "vostre karban", **{**OPTIONS, "controls": None, "count": 99})

@@ -196,6 +196,59 @@ def test_pictures_of_another_chunk_are_not_taken_for_a_samples_own(whole, tmp_pa
         Recording.open(copy).pictures(1)
 
 
+OTHERS = {
+    # Its table and arrays are alike; only what the values are of differs.
+    "of other options": {"guidance": 3.5},
+    "of other seeds": {"seeds": (7, 8)},
+    "of other sites": {"sites": "text.blocks.0/mlp,denoiser.mid.res.0/out"},
+    "of one chunk": {"chunk": 9},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_manifest_of_another_recording_is_told_by_reading_resuming_and_verifying(
+    whole, tmp_path, other
+):
+    how = {"prompts": HOW["prompts"], "batch": 3, "chunk": 3, "sites": SITES, "pool": "none"}
+    how |= OTHERS[other]
+    copy = attacked(whole, tmp_path, "manifest.json", lambda path: None)
+    there = Path(recorded(tmp_path / "other", **how).store.folder.root)
+    # All that is not of a chunk, as somebody does who takes its arrays for the same.
+    shutil.copy(there / "manifest.json", copy)
+    shutil.copy(there / "samples.parquet", copy)
+    for source in there.glob("activations.zarr/**/zarr.json"):
+        if (copy / source.relative_to(there)).exists():
+            shutil.copy(source, copy / source.relative_to(there))
+    before = {name: (copy / name).read_bytes() for name in names(copy)}
+
+    def resume():
+        recorded(copy, **how)
+
+    def read():
+        values(Recording.open(copy))
+
+    for call in (read, lambda: Recording.open(copy).samples, lambda: verify(Store(copy)), resume):
+        with pytest.raises(
+            RecordingError, match=r"of two recordings|was altered|is missing"
+        ) as caught:
+            call()
+        one_line(caught.value)
+    assert {name: (copy / name).read_bytes() for name in names(copy)} == before
+
+
+def test_a_marker_of_another_recording_is_told(whole, tmp_path):
+    copy = attacked(whole, tmp_path, "manifest.json", lambda path: None)
+    other = record_small(tmp_path / "other", guidance=3.5)
+    shutil.copy(f"{other.store.folder.root}/done/000001.json", copy / "done")
+    for call in (lambda: Recording.open(copy).samples, lambda: record_small(copy)):
+        with pytest.raises(
+            RecordingError, match=r"done/000001\.json and manifest\.json are of two"
+        ):
+            call()
+    with pytest.raises(RecordingError, match="are of two recordings"):
+        verify(Store(copy))
+
+
 def test_a_folder_that_is_moved_while_it_is_recorded_ends_in_one_line_and_goes_on_in_its_new_place(
     truth, tmp_path
 ):

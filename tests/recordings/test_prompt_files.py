@@ -83,6 +83,37 @@ def test_a_table_that_would_be_read_otherwise_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "told"),
+    [
+        ("utf-16", "it seems to be UTF-16."),
+        ("utf-16-le", "it seems to be UTF-16LE."),
+        ("utf-16-be", "it seems to be UTF-16BE."),
+        ("utf-32", "it seems to be UTF-32."),
+        ("utf-32-be", "it seems to be UTF-32BE."),
+        ("cp1252", "such as WINDOWS-1252 or"),
+        ("gb18030", "GB18030"),
+    ],
+)
+@pytest.mark.parametrize("name", ["p.txt", "p.csv", "p.toml"])
+def test_a_text_in_another_encoding_is_told_with_the_way_out(name, encoding, told, tmp_path):
+    text = {
+        "p.txt": "a caf\u00e9\n\u732b\n",
+        "p.csv": "prompt,item\na caf\u00e9,\u732b\n",
+        "p.toml": TEMPLATE.replace("a cat", "a caf\u00e9 \u732b"),
+    }[name]
+    raw = text.encode(encoding, "replace")
+    assert raw.decode(encoding).startswith(text[:6])
+    with pytest.raises(PromptError, match="is not UTF-8") as caught:
+        prompt_table(written(tmp_path, name, raw))
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+    command = str(caught.value).partition("iconv -f ")[2].split()
+    assert command[1:3] == ["-t", "UTF-8"]
+    if "utf" in encoding:
+        # What the message says gives back the text.
+        assert raw.decode(command[0]) == text
+
+
 def test_a_table_with_two_columns_of_one_name_is_refused() -> None:
     table = pd.DataFrame([["a", "b", "c"]], columns=["prompt", "caf\u00e9", "cafe\u0301"])
     with pytest.raises(PromptError, match="two columns of one name"):

@@ -391,8 +391,8 @@ def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, mon
 def test_a_recording_of_the_old_format_is_refused_in_one_line(tmp_path):
     recorded(tmp_path / "rec")
     manifest = tmp_path / "rec" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"format": 4', '"format": 3'))
-    with pytest.raises(RecordingError, match="of format 3, and this version reads 4 only") as found:
+    manifest.write_text(manifest.read_text().replace('"format": 5', '"format": 3'))
+    with pytest.raises(RecordingError, match="of format 3, and this version reads 5 only") as found:
         Recording.open(tmp_path / "rec")
     assert "\n" not in str(found.value)
 

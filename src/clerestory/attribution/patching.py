@@ -267,8 +267,8 @@ def _context_label(paraphrase: SegmentedPrompt, index: int) -> str:
 
 
 def _end(window: TextEncoder, text: str) -> int:
-    """The position of the end-of-text token, the last one that is not padding."""
-    return int(window.token_mask([text])[0].nonzero()[-1])
+    """The position of the end-of-text token."""
+    return int(window.end_mask([text])[0].nonzero()[-1])
 
 
 def _tokens_by_part(

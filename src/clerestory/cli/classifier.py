@@ -58,6 +58,9 @@ def check(
     if out is not None:
         count = write_sheet(opened, name, out, size=size, seed=seed, role=role)
         console.status(f"{count} pictures: mark them in {out / 'page.html'}, or in {out}/marks.csv")
+        if json:
+            files = {"page": str(out / "page.html"), "marks": str(out / "marks.csv")}
+            console.write_json({"pictures": count, **files})
         return
     assert marks is not None
     result = check_classifier(opened, name, marks, role=role)

@@ -5,9 +5,10 @@ Bars are drawn on a terminal only; elsewhere each label logs a line when it begi
 
 from __future__ import annotations
 
+import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -73,14 +74,25 @@ def write_json(value: Any) -> None:
     """Write one JSON value to stdout.
 
     Args:
-        value: A value that `json` can write.
-
-    Raises:
-        ValueError: A number is not finite.
+        value: A value that `json` can write; a number that is not finite is written as null, since
+            JSON has none.
     """
-    sys.stdout.write(to_json(value) + "\n")
+    sys.stdout.write(to_json(_with_nulls(value)) + "\n")
     # A full disk is an error here, and not after the command has ended.
     sys.stdout.flush()
+
+
+def _with_nulls(value: Any) -> Any:
+    """The value with None for numbers that are not finite.
+
+    >>> _with_nulls({"a": [1, float("nan")]})
+    {'a': [1, None]}
+    """
+    if isinstance(value, Mapping):
+        return {key: _with_nulls(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_nulls(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_result(result: Result, *, json: bool, text: Callable[[], None] | None = None) -> None:

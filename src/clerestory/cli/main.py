@@ -75,6 +75,7 @@ def main() -> None:
     line as well, which reports what is left on disk, with status 130 or 143.
     """
     _open_closed_streams()
+    _check_stdout()
     try:
         with interrupts.handle_signals():
             app(_expand_flags(sys.argv[1:]))
@@ -98,8 +99,7 @@ def main() -> None:
 def _open_closed_streams() -> None:
     """Open the streams that a shell closed (`>&-`), so that no file gets their numbers.
 
-    A library that writes to stdout would then write into a recording. What is written to a closed
-    stdout is an error, as in other programs; to a closed stderr nothing can be reported.
+    A library that writes to a closed stderr would then write into a recording.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
@@ -110,6 +110,18 @@ def _open_closed_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _check_stdout() -> None:
+    """End here where nothing can be written to stdout, rather than after hours of work."""
+    try:
+        os.write(1, b"")
+    except OSError as error:
+        console.status(
+            f"clerestory: stdout cannot be written to: {error.strerror}. Leave `>&-` out, or write "
+            "to a file or /dev/null."
+        )
+        sys.exit(1)
 
 
 def _expand_flags(arguments: list[str]) -> list[str]:

@@ -94,8 +94,8 @@ class ModelOptions:
         """Open the model.
 
         Args:
-            default: The model where `--model` is not given; None for the default model of the
-                installed plug-ins.
+            default: The model where `--model` is not given, which a file names and which is not
+                fetched; None for the default model of the installed plug-ins.
             **default_options: Load options of that default.
 
         Returns:
@@ -104,10 +104,12 @@ class ModelOptions:
         import clerestory
         from clerestory.cli import console
 
-        options = self.explicit_options
+        options: dict[str, Any] = self.explicit_options
         # The default's load options belong to the default: another model has its own.
         if not self.name:
             options = {**default_options, **options}
+        if default and not self.name:
+            options["fetch"] = False
         model = clerestory.load(self.name or default, **options)
         if model.description:
             console.status(f"{model.name}: {model.description}")

@@ -103,5 +103,5 @@ def _open_model(model: ModelOptions, store: Store) -> Model:
 
     planned = store.plan.model
     opened = model.open(planned.name, **planned.load_options)
-    check_model(opened, store.plan)
+    check_model(opened, planned)
     return opened

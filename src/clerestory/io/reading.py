@@ -13,6 +13,7 @@ import io
 import json
 import lzma
 import math
+import os
 import stat
 import tokenize
 import tomllib
@@ -26,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from clerestory.errors import ClerestoryError
+from clerestory.io.encodings import decode_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +51,7 @@ __all__ = [
     "read_table",
     "read_text",
     "read_toml",
+    "symbolic_links",
     "wrap_errors",
 ]
 
@@ -175,6 +178,20 @@ def path_inside(folder: Path, name: str, error: ErrorClass) -> Path:
     return path
 
 
+def symbolic_links(folder: Path) -> Iterator[Path]:
+    """The symbolic links in a folder, at all depths; none is followed.
+
+    Args:
+        folder: The folder.
+
+    Yields:
+        Their paths.
+    """
+    for parent, folders, files in os.walk(folder):
+        paths = (Path(parent, name) for name in [*folders, *files])
+        yield from (path for path in paths if path.is_symlink())
+
+
 def check_regular_file(path: Path, error: ErrorClass, max_bytes: int) -> int:
     """The size of a regular file, in bytes.
 
@@ -250,10 +267,7 @@ def read_text(path: Path, error: ErrorClass, max_bytes: int = MAX_TEXT_BYTES) ->
     Raises:
         ClerestoryError: Of class `error`, if it cannot be read, is larger, or is not UTF-8.
     """
-    raw = read_bytes(path, error, max_bytes)
-    with wrap_errors(path, error):
-        # Without the byte order mark that some editors put at the beginning.
-        return raw.decode("utf-8-sig")
+    return decode_text(read_bytes(path, error, max_bytes), path, error)
 
 
 def read_lines(path: Path, error: ErrorClass, max_bytes: int = MAX_LINES_BYTES) -> list[str]:

@@ -100,8 +100,10 @@ def language_model(name: str) -> Fluency:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True).eval()
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        # Without it transformers asks on the terminal whether to run a checkpoint's own code.
+        safe = {"trust_remote_code": False}
+        model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, **safe).eval()
+        tokenizer = AutoTokenizer.from_pretrained(name, **safe)
     # transformers raises OSError, ValueError, KeyError and others, depending on what is missing.
     except Exception as error:
         reason = " ".join(str(error).split())[:160]

@@ -266,14 +266,14 @@ class ObjectiveGradient:
         return [self._gains(state, row) for state, row in zip(states, gradients, strict=True)]
 
     def _objective(self, values: Mapping[str, Tensor], prompts: Sequence[str]) -> Tensor:
-        token_mask = self.window.token_mask(prompts)
+        token_mask, end_mask = self.window.token_mask(prompts), self.window.end_mask(prompts)
         total = torch.zeros(len(prompts))
         for weight, term in self.objective.terms:
             assert isinstance(term, DirectionTerm)
             site = parse(term.site).site
             hook = self.model.family.hooks_by_address[site]
             # As `Pooler` pools when the site is read, so that the gradient is that of the score.
-            mask = token_mask if hook.text_window else None
+            mask = (end_mask if term.pool == "last" else token_mask) if hook.text_window else None
             pooler = Pooler(term.pool, mask, sequence=hook.site.shape[0] is not None)
             pooled = pooler(values[site])
             direction = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)

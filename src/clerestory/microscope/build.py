@@ -36,6 +36,7 @@ from clerestory.microscope.summaries import EXTREMES
 from clerestory.models.core.addresses import select
 from clerestory.recordings import Recording
 from clerestory.recordings.plan import ModelIdentity
+from clerestory.reporting.pictures import open_picture
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
@@ -136,8 +137,11 @@ def _model(recordings: Sequence[Recording]) -> ModelIdentity:
         validate(ModelIdentity, each.manifest["plan"]["model"], each.store.folder, RecordingError)
         for each in recordings
     ]
-    # Precision and the way of loading may differ between machines.
-    if len({(each.name, each.revision, each.weights, each.settings) for each in models}) != 1:
+    # Precision and the way of loading may differ between machines; other bits in one precision are
+    # weights that were changed.
+    names = {(each.name, each.revision, each.weights, each.settings) for each in models}
+    values = {(each.dtype, each.values) for each in models if each.values}
+    if len(names) != 1 or len(values) != len({dtype for dtype, _ in values}):
         raise RecordingError("A microscope is of one model: these recordings have several or none.")
     return models[0]
 
@@ -203,7 +207,7 @@ def _save_samples(
 def _is_picture(path: Path) -> bool:
     """Whether a picture exists and can be read to its end."""
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.load()
     except (OSError, SyntaxError, ValueError):  # what Pillow raises for damage
         return False

@@ -12,7 +12,6 @@ themes.sqlite            themes and blind tests
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from clerestory.errors import RecordingError, SiteError
-from clerestory.io.reading import path_inside, read_json, read_table
+from clerestory.io.reading import path_inside, read_json, read_table, symbolic_links
 from clerestory.io.tensor_files import open_memmap
 from clerestory.io.validation import validate
 from clerestory.recordings.plan import ModelIdentity
@@ -249,13 +248,6 @@ def is_number(text: str, digits: int) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
-def _links(folder: Path) -> Iterator[Path]:
-    """The symbolic links in a folder, at all depths."""
-    for parent, folders, files in os.walk(folder):
-        paths = (Path(parent, name) for name in [*folders, *files])
-        yield from (path for path in paths if path.is_symlink())
-
-
 class Microscope:
     """A microscope's folder, opened and checked.
 
@@ -292,7 +284,7 @@ class Microscope:
                 f"{folder} is not built to its end: run the same `build` again to complete it."
             )
         # A folder may come from somebody else, and a link could expose any file of this machine.
-        link = next(_links(folder), None)
+        link = next(symbolic_links(folder), None)
         if link is not None:
             raise RecordingError(f"{link} is a link: put the file itself there.")
 

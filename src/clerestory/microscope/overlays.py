@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from clerestory.microscope.folder import Microscope, Unit
-from clerestory.reporting.pictures import data_address
+from clerestory.reporting.pictures import data_address, open_picture
 
 __all__ = ["overlay_and_crop"]
 
@@ -39,7 +38,7 @@ def overlay_and_crop(
     if not len(index):
         return addresses
     heat = np.asarray(unit.figure("where")[index[0]])
-    with Image.open(microscope.folder / picture) as image:
+    with open_picture(microscope.folder / picture) as image:
         pixels = np.asarray(image.convert("RGB"))
     return {"overlay": data_address(_overlay(heat)), "crop": data_address(_crop(pixels, heat))}
 

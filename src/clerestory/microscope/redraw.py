@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.errors import OptionError, RecordingError
+from clerestory.errors import OptionError
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.queue import Ticket, TurnQueue
 
@@ -133,18 +133,17 @@ def open_model(microscope: Microscope) -> Model:
         The model.
 
     Raises:
-        RecordingError: The model of this name has another revision now.
+        RecordingError: The model of this name is another one now.
     """
     from clerestory import load
+    from clerestory.recordings.plan import check_model
 
     recorded = microscope.plan.model
     options: dict[str, Any] = dict(recorded.load_options)
-    model = load(recorded.name, **options)
-    # Another revision would be edited by directions of the recorded one.
-    if model.revision != recorded.revision:
-        raise RecordingError(
-            f"{recorded.name} has revision {model.revision}; recorded was {recorded.revision}."
-        )
+    model = load(recorded.name, fetch=False, **options)
+    # Another model would be edited by directions of the recorded one. Precision may differ between
+    # the machine that recorded and this one.
+    check_model(model, recorded, any_dtype=True)
     return model
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from torch import nn
+
 from clerestory.arguments import checked
 from clerestory.errors import ModelError, OptionError, PromptError
 from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import Family, SiteHook, TapCallback
 from clerestory.models.core.pipeline_digests import pipeline_state
-from clerestory.models.core.pipeline_state import hold_pipeline
+from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
 from clerestory.models.core.runner import Request, list_samples, run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
+from clerestory.models.core.weight_digests import WeightVersions, is_readable, weight_versions
 from clerestory.models.profile import ModelProfile
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
@@ -28,7 +31,6 @@ class Model:
         name: What it was loaded by.
         family: How its pipeline is run and where its sites are.
         defaults: Its default options.
-        revision: A digest that tells these weights from any others; "" where unknown.
         profile: What it brings besides its weights: classifiers, items, prompt words.
         load_options: Options besides the name that it was opened with: its prior, its LoRA.
 
@@ -49,7 +51,6 @@ class Model:
     ) -> None:
         self.name = name
         self.family = family
-        self.revision = revision
         self.profile = ModelProfile() if profile is None else profile
         self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
@@ -57,8 +58,9 @@ class Model:
         self._reopen: Callable[[], Model] | None = None
         # Empty where neither revision nor `reopen` says what was opened.
         self._opened_state = pipeline_state(family.pipeline) if revision else ""
-        self._bindings = Bindings.of(family)
-        self._opened: tuple[Bindings, str] | None = None
+        self._bindings = self._opened_bindings = Bindings.of(family)
+        self._versions: WeightVersions = ()
+        self.revision = revision
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.family.site_hooks)} sites)"
@@ -94,6 +96,44 @@ class Model:
         self._reopen = reopen
         if reopen is not None:
             self._opened_state = pipeline_state(self.pipeline)
+
+    @property
+    def revision(self) -> str:
+        """A digest that tells these weights from any others.
+
+        "" where it is unknown, and where parts or weights were changed since the model was opened.
+        """
+        if not self._revision:
+            return ""
+        versions = weight_versions(self._networks())
+        # Compared only where torch has counted a change: comparing weights takes a moment.
+        if versions != self._versions:
+            self._versions = versions
+            self._has_revision = self._keeps_revision()
+        return self._revision if self._has_revision else ""
+
+    @revision.setter
+    def revision(self, revision: str) -> None:
+        self._revision = revision
+        self._has_revision = True
+        self._versions = weight_versions(self._networks()) if revision else ()
+        self._opened_dtype = getattr(self.pipeline, "dtype", None)
+
+    def _networks(self) -> list[nn.Module]:
+        parts = pipeline_parts(self.pipeline).values()
+        return [part for part in parts if isinstance(part, nn.Module)]
+
+    def _keeps_revision(self) -> bool:
+        """Whether parts and weights are those that the revision is of."""
+        # A LoRA that is unloaded leaves the layers that were there before, and one that was fused
+        # first its weights in them.
+        if not self._opened_bindings.hold(self.pipeline):
+            return False
+        # Rounded or offloaded weights are still those of the revision, and cannot be compared.
+        is_rounded = getattr(self.pipeline, "dtype", None) != self._opened_dtype
+        if is_rounded or not all(map(is_readable, self._networks())):
+            return self._has_revision
+        return self._is_as_opened()
 
     def _is_as_opened(self) -> bool:
         """Whether weights, schedulers and settings are those that were opened."""
@@ -141,8 +181,7 @@ class Model:
     @property
     def replaced_parts(self) -> list[str]:
         """Parts of the pipeline that are not as they were opened: others, or with other modules."""
-        opened = self._bindings if self._opened is None else self._opened[0]
-        return opened.changed_parts(self.pipeline)
+        return self._opened_bindings.changed_parts(self.pipeline)
 
     @checked(options=OPTION_NAMES)
     def run(
@@ -280,8 +319,7 @@ class Model:
     def rebind(self) -> None:
         """Find the sites again where the pipeline has other modules than when it was opened.
 
-        A LoRA, textual inversion, or another part in the place of one changes them. `revision` is
-        of the modules and weights that were opened, so a model with others has none.
+        A LoRA, textual inversion, or another part in the place of one changes them.
 
         Raises:
             ModelError: The pipeline's parts cannot be read any more.
@@ -297,13 +335,6 @@ class Model:
                 f"A part of {self.name} was replaced after it was opened, and its sites are not "
                 f"found any more: {error}."
             ) from error
-        if self._opened is None:
-            self._opened = (self._bindings, self.revision)
-        opened, revision = self._opened
-        # A LoRA that is unloaded leaves the layers that were there before, and one that was fused
-        # first its weights in them.
-        is_opened = opened.hold(self.pipeline) and self._is_as_opened()
-        self.revision = revision if is_opened else ""
         # Whether it may be probed was decided when it was opened.
         family.probes = self.family.probes
         self.family = family

@@ -6,13 +6,23 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from clerestory.models.core.pipeline_digests import settings_digest, weights_digest
+from clerestory.models.core.pipeline_digests import (
+    settings_digest,
+    weight_values_digest,
+    weights_digest,
+)
 from clerestory.reporting.results import Provenance
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["model_identity", "provenance_of", "settings_digest", "weights_digest"]
+__all__ = [
+    "model_identity",
+    "provenance_of",
+    "settings_digest",
+    "weight_values_digest",
+    "weights_digest",
+]
 
 
 def model_identity(model: Model) -> dict[str, Any]:
@@ -32,6 +42,8 @@ def model_identity(model: Model) -> dict[str, Any]:
         "revision": model.revision,
         "load_options": dict(model.load_options),
         "weights": weights_digest(model.pipeline),
+        # All bits of them: a neuron that was set to 0 in place leaves the signs above as they were.
+        "values": weight_values_digest(model.pipeline),
         "settings": settings_digest(model.pipeline),
         "dtype": str(getattr(model.pipeline, "dtype", "")).removeprefix("torch."),
     }

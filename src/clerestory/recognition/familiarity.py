@@ -235,19 +235,26 @@ def _controls(
     return names
 
 
-def token_counter(model: Model) -> Callable[[Sequence[str]], list[int]] | None:
+def token_counter(model: Model) -> Callable[[Sequence[str]], list[tuple[int, ...]]] | None:
     """Count the tokens of names.
 
     Args:
         model: The model.
 
     Returns:
-        A function that returns the number of tokens of each name; None without a text encoder.
+        A function that returns the numbers of tokens of each name, one for each text encoder, since
+        names of one length in CLIP may differ in T5; None without a text encoder.
     """
-    window = next(iter(model.family.text_windows.values()), None)
-    if not isinstance(window, TextEncoder):
+    windows = model.family.text_windows.values()
+    encoders = [window for window in windows if isinstance(window, TextEncoder)]
+    if not encoders:
         return None
-    return lambda names: [len(ids) for ids in window.token_ids(names)]
+
+    def count(names: Sequence[str]) -> list[tuple[int, ...]]:
+        by_encoder = [map(len, encoder.token_ids(names)) for encoder in encoders]
+        return list(zip(*by_encoder, strict=True))
+
+    return count
 
 
 def count_matched(model: Model, phrase: str, controls: Sequence[str]) -> int | None:

@@ -64,7 +64,7 @@ def invent_names(
 def invent_like(
     phrase: str,
     count: int,
-    count_tokens: Callable[[Sequence[str]], Sequence[int]] | None,
+    count_tokens: Callable[[Sequence[str]], Sequence[tuple[int, ...]]] | None,
     *,
     seed: int = 0,
     exclude: Collection[str] = (),
@@ -77,7 +77,8 @@ def invent_like(
     Args:
         phrase: The phrase.
         count: How many.
-        count_tokens: Returns the number of tokens of each name; None where there is no tokenizer.
+        count_tokens: Returns the numbers of tokens of each name, one for each text encoder; None
+            where there is no tokenizer.
         seed: Of the sequence of names.
         exclude: Words that no name has.
 
@@ -110,10 +111,17 @@ def invent_like(
             if sum(length == target for length in lengths.values()) >= count:
                 break
         # Stable, so that names of the same length keep their order.
-        candidates = dict.fromkeys(sorted(candidates, key=lambda name: abs(lengths[name] - target)))
+        candidates = dict.fromkeys(
+            sorted(candidates, key=lambda name: _difference(lengths[name], target))
+        )
     if len(candidates) < count:
         raise EvidenceError(f"Only {len(candidates)} names can be invented: ask for fewer.")
     return tuple(islice(candidates, count))
+
+
+def _difference(lengths: tuple[int, ...], target: tuple[int, ...]) -> int:
+    """By how many tokens two names differ, in all encoders together."""
+    return sum(abs(length - wanted) for length, wanted in zip(lengths, target, strict=True))
 
 
 def match_form(name: str, phrase: str) -> str:

@@ -35,7 +35,7 @@ class _Worker:
         # Each actor loads its own copy: models cannot be sent between processes.
         self.model = load(name, **load_options)
         # Another machine may have another version of the weights.
-        check_model(self.model, self.store.plan)
+        check_model(self.model, self.store.plan.model)
 
     def fill(self, chunk: int) -> int:
         """Fill one chunk, unless it is complete.

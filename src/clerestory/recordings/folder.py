@@ -23,6 +23,7 @@ from clerestory.io.reading import (
     parse_table,
     path_inside,
     read_table,
+    symbolic_links,
 )
 
 if TYPE_CHECKING:
@@ -295,11 +296,15 @@ class Folder:
         stores have none; there, a chunk that two processes fill is the same from both.
 
         Raises:
-            RecordingError: Another process holds the lock.
+            RecordingError: Another process holds the lock, or a link leads out of the folder.
         """
         if not self.local:
             yield
             return
+        # A folder from somebody else could have files elsewhere written, the lock's first of all.
+        root = Path(self.root)
+        for link in symbolic_links(root):
+            path_inside(root, link.relative_to(root).as_posix(), RecordingError)
         from filelock import FileLock, Timeout
 
         self.make()

@@ -22,7 +22,14 @@ from clerestory.recordings.layout import Layout
 from clerestory.recordings.plan import FORMAT, Plan
 from clerestory.recordings.tree import File
 
-__all__ = ["MANIFEST", "TABLE", "find_defect", "read_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "TABLE",
+    "find_defect",
+    "read_manifest",
+    "recording_digest",
+    "write_manifest",
+]
 
 MANIFEST, TABLE = "manifest.json", "samples.parquet"
 LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "zarr")
@@ -71,6 +78,20 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
     if saved.digest != json_digest(manifest):
         raise RecordingError(f"{where} was altered: its digest differs.")
     return manifest
+
+
+def recording_digest(manifest: Mapping[str, Any]) -> str:
+    """The digest by which markers are told from those of other recordings.
+
+    Args:
+        manifest: The manifest of a recording.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    # Without versions of libraries: two machines that begin one recording in an object store, which
+    # has no locks, agree in the rest.
+    return json_digest({name: manifest[name] for name in ("plan", "arrays")})
 
 
 def write_manifest(

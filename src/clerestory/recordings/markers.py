@@ -2,7 +2,8 @@
 
 A marker has the chunk's bad samples and a digest of each of its files, and is written after these
 files are flushed to the disk. A marker that cannot be read, or lists a file that is missing or of
-another size, is no marker: its chunk is filled again.
+another size, is no marker: its chunk is filled again. A marker of another recording is an error:
+beside it, the manifest may be the one that does not belong here.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ __all__ = ["ListedFiles", "Marker", "Markers"]
 DONE = "done"
 MARKER_BYTES = 512
 """Limit of a marker's bytes for each sample and each array."""
+MIN_LIMIT = 2**20
+"""A marker of at most this many bytes is read all the same: that of another recording, with more
+samples or arrays, should be told by what it says."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Marker:
 class _SavedMarker:
     """The fields of a marker's file."""
 
+    recording: str
     rows: tuple[int, int]
     bad: Mapping[int, str]
     files: Mapping[str, File]
@@ -62,10 +67,11 @@ class Markers:
         folder: The recording's folder.
         plan: The recording's plan.
         arrays: The number of its arrays, which bounds the size of a marker.
+        recording: `recording_digest` of its manifest, which every marker has.
     """
 
-    def __init__(self, folder: Folder, plan: Plan, arrays: int) -> None:
-        self.folder, self.plan, self.arrays = folder, plan, arrays
+    def __init__(self, folder: Folder, plan: Plan, arrays: int, recording: str) -> None:
+        self.folder, self.plan, self.arrays, self.recording = folder, plan, arrays, recording
 
     def chunks(self) -> list[int]:
         """Indices of the chunks with a marker, which may be damaged, in order."""
@@ -87,6 +93,9 @@ class Markers:
         Returns:
             The marker; None if it is missing, damaged or of another chunk, in which case the chunk
             is incomplete.
+
+        Raises:
+            RecordingError: It is whole, and of another recording than the manifest.
         """
         if chunk >= self.plan.chunks:
             return None
@@ -94,15 +103,23 @@ class Markers:
         try:
             # Bounded by what it can hold: it is read often, and a large one would take seconds.
             limit = MARKER_BYTES * (len(rows) + 2 * self.arrays + 8)
-            content = parse_json(self.folder.read(name, limit) or b"", name, RecordingError)
+            raw = self.folder.read(name, max(limit, MIN_LIMIT))
+            content = parse_json(raw or b"", name, RecordingError)
             saved = validate(_SavedMarker, content, name, RecordingError)
             for file in saved.files:
                 check_relative_path(file, name, RecordingError)
         except RecordingError:
             return None
+        if saved.digest != json_digest(content):
+            return None
+        # Nor is its chunk filled again: which of the two files is the wrong one is not known.
+        if saved.recording != self.recording:
+            raise RecordingError(
+                f"{self.folder}/{name} and manifest.json are of two recordings: one of them was "
+                "copied here. Put back the file that belongs here, or record into another folder."
+            )
         # A sample of another chunk would hide good samples there.
-        is_valid = saved.rows == (rows.start, rows.stop) and set(saved.bad) <= set(rows)
-        if not is_valid or saved.digest != json_digest(content):
+        if saved.rows != (rows.start, rows.stop) or not set(saved.bad) <= set(rows):
             return None
         return Marker(chunk, saved.bad, saved.files, frozenset(saved.pictures))
 
@@ -128,6 +145,7 @@ class Markers:
         """
         rows = self.plan.rows(chunk)
         marker: dict[str, Any] = {
+            "recording": self.recording,
             "rows": [rows.start, rows.stop],
             "bad": {str(row): reason for row, reason in bad.items()},
             "files": files,

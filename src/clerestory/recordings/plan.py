@@ -25,7 +25,7 @@ from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.types import Branch, Pool
-from clerestory.models.provenance import settings_digest, weights_digest
+from clerestory.models.provenance import settings_digest, weight_values_digest, weights_digest
 from clerestory.recordings.prompts import prompt_table, with_seeds
 from clerestory.reporting.progress import progress_bars
 
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "ModelIdentity", "Plan", "check_model", "check_same", "make_plan"]
 
-FORMAT = 4
+FORMAT = 5
 """Version of the files of a recording."""
 MAX_NAME = 200
 """Bytes of a column's name: file systems take 255 for the name of a folder."""
+DIGESTS = ("weights", "settings", "values")
+"""Those of a model, unknown where they are ""."""
 BATCHES_PER_CHUNK = {True: 8, False: 64}
 """Batches per chunk, with pictures and without: drawing takes far longer than reading alone, so a
 kill should lose fewer samples."""
@@ -57,6 +59,7 @@ class ModelIdentity:
         scheduler: Class name of the scheduler; "" where there is none.
         dtype: Precision of the weights, such as `bfloat16`.
         settings: Digest of its schedulers and settings; "" in a recording of an earlier version.
+        values: Digest of every bit of the weights; "" where they cannot be reached.
     """
 
     name: str
@@ -67,6 +70,7 @@ class ModelIdentity:
     scheduler: str
     dtype: str
     settings: str = ""
+    values: str = ""
 
     @classmethod
     def of(cls, model: Model) -> ModelIdentity:
@@ -90,6 +94,7 @@ class ModelIdentity:
             scheduler="" if scheduler is None else type(scheduler).__name__,
             dtype=str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
             settings=settings_digest(pipeline),
+            values=weight_values_digest(pipeline),
         )
 
 
@@ -359,20 +364,24 @@ def _check_columns(table: pd.DataFrame, sites: Iterable[str]) -> None:
             )
 
 
-def check_model(model: Model, plan: Plan) -> None:
-    """Check that a plan was made with this model.
+def check_model(model: Model, recorded: ModelIdentity, *, any_dtype: bool = False) -> None:
+    """Check that a model is the one that was recorded.
 
     Models are compared by their `ModelIdentity`; weights only where both digests are known, since
     those of an offloaded model cannot be read.
 
     Args:
         model: The model that continues.
-        plan: The plan of the recording.
+        recorded: The model of the recording.
+        any_dtype: Whether it may have another precision, in which its weights have other bits.
 
     Raises:
         RecordingError: It is another model; the message names the differences.
     """
-    differences = list(_differences(asdict(ModelIdentity.of(model)), asdict(plan.model)))
+    current = asdict(ModelIdentity.of(model))
+    if any_dtype and current["dtype"] != recorded.dtype:
+        current |= {"dtype": recorded.dtype, "values": ""}
+    differences = list(_differences(current, asdict(recorded)))
     if differences:
         raise RecordingError(
             f"The recording was planned with another model ({'; '.join(differences[:6])})."
@@ -410,10 +419,14 @@ def _differences(
         if isinstance(here, Mapping) and isinstance(there, Mapping):
             yield from _differences(here, there, f"{prefix}{name}.")
         # The weights of an offloaded model cannot be read: unknown, not different.
-        elif here == there or (name in ("weights", "settings") and not (here and there)):
+        elif here == there or (name in DIGESTS and not (here and there)):
             continue
         elif name == "settings":
             yield "another configuration of its scheduler, adapters or modules"
+        elif name == "values":
+            # In another precision, which is told as such, the same weights have other bits.
+            if current.get("dtype") == saved.get("dtype"):
+                yield "weights that were changed since, or before"
         elif name == "table":
             yield "other prompts, seeds or factors"
         else:

@@ -29,6 +29,7 @@ from clerestory.recordings.manifest import (
     TABLE,
     find_defect,
     read_manifest,
+    recording_digest,
     write_manifest,
 )
 from clerestory.recordings.markers import ListedFiles, Markers
@@ -103,7 +104,11 @@ class Store:
     @cached_property
     def markers(self) -> Markers:
         """The markers of complete chunks."""
-        return Markers(self.folder, self.plan, len(self.layouts))
+        return self._markers_of(self.plan)
+
+    def _markers_of(self, plan: Plan) -> Markers:
+        arrays, digest = self.manifest["arrays"], recording_digest(self.manifest)
+        return Markers(self.folder, plan, len(arrays), digest)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -158,12 +163,14 @@ class Store:
 
         Raises:
             RecordingError: A file cannot be made as it was, for instance by another version of
-                Zarr.
+                Zarr; or the markers are of another recording.
         """
         planned = self.manifest["files"]
         damaged = [name for name in planned if not self._is_intact(name)]
         if not damaged:
             return
+        # All of them differ where the manifest is of another recording, whose files these are.
+        self._markers_of(plan).read_all()
         from zarr.storage import MemoryStore
 
         where = f"{self.folder}/{MANIFEST}"

@@ -19,11 +19,13 @@ from clerestory.types import Pictures
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL.Image import Image
 
 __all__ = [
     "PicturedSamples",
     "data_address",
     "grid",
+    "open_picture",
     "pairs",
     "read_pictures",
     "save",
@@ -32,6 +34,9 @@ __all__ = [
     "write_pictures",
 ]
 
+FORMATS = ("PNG", "JPEG")
+"""Formats of pictures that are read. Pillow tells a format by the content, whatever the name, and
+runs Ghostscript for that of PostScript."""
 GAP = 4
 """Pixels between the tiles of a grid."""
 MIN_TILE = 128
@@ -50,6 +55,23 @@ class PicturedSamples(Protocol):
     @property
     def samples(self) -> pd.DataFrame:
         """A row per sample with at least the columns `prompt` and `seed`."""
+
+
+def open_picture(path: Path) -> Image:
+    """Open a picture of a folder that anybody may have written.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The picture, as `PIL.Image.open` gives it; to be closed.
+
+    Raises:
+        OSError: It is neither PNG nor JPEG, or cannot be read.
+    """
+    from PIL import Image
+
+    return Image.open(path, formats=FORMATS)
 
 
 def slug(text: str, length: int = 60) -> str:

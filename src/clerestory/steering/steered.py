@@ -195,7 +195,7 @@ class SteeredModel:
         saved = read_steering(Path(folder))
         if model is None:
             options = cast(dict[str, Any], saved.base.load_options)
-            model = load(saved.base.name, **options)
+            model = load(saved.base.name, fetch=False, **options)
         # Before the edits are read: directions of another model would fit by chance.
         _check_base(Path(folder), saved.base, model)
         return cls(

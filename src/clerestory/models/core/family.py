@@ -165,6 +165,18 @@ class TextWindow(Protocol):
             bool `[text, position]`, on the CPU; true at end-of-text as well.
         """
 
+    def end_mask(self, texts: Sequence[str]) -> Tensor:
+        """Real tokens up to end-of-text, which is the last of them.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            As `token_mask`, but nothing after an end-of-text token that stands in the prompt, where
+            the encoder takes the text's state from that one.
+        """
+        return self.token_mask(texts)
+
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         """The tokens of a word wherever it stands, also where it is split into several.
 

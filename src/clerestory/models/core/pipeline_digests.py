@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from clerestory.models.core.pipeline_state import pipeline_parts
-from clerestory.models.core.weight_digests import plain_tensors, weight_digests
+from clerestory.models.core.weight_digests import plain_tensors, values_digest, weight_digests
 
 __all__ = [
     "module_settings",
@@ -19,6 +19,7 @@ __all__ = [
     "schedulers",
     "settings_digest",
     "weight_samples",
+    "weight_values_digest",
     "weights_digest",
 ]
 
@@ -43,6 +44,19 @@ def weights_digest(pipeline: Any) -> str:
     parts = pipeline_parts(pipeline).values()
     digests = weight_digests(part for part in parts if isinstance(part, nn.Module))
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16] if digests else ""
+
+
+def weight_values_digest(pipeline: Any) -> str:
+    """A digest of every bit of the weights, which differs between precisions.
+
+    Args:
+        pipeline: A diffusers pipeline, or another generator.
+
+    Returns:
+        16 hexadecimal digits; "" where weights cannot be reached, as those that are offloaded.
+    """
+    parts = pipeline_parts(pipeline).values()
+    return values_digest(part for part in parts if isinstance(part, nn.Module))
 
 
 def settings_digest(pipeline: Any) -> str:

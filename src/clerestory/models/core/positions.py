@@ -59,7 +59,7 @@ class MaskedEdit:
 def restrict_positions(
     edit: Edit,
     window: str,
-    token_mask: Callable[[str], Tensor],
+    end_mask: Callable[[str], Tensor],
     word_mask: Callable[[str, str], Tensor],
 ) -> Edit:
     """Restrict an edit to the positions that its attribute `positions` names.
@@ -67,7 +67,7 @@ def restrict_positions(
     Args:
         edit: Any edit; one without `positions`, or with `all`, comes back as it is.
         window: The text window of the edit's site; "" if positions are not tokens.
-        token_mask: From a window to its real tokens, bool `[sample, token]`.
+        end_mask: From a window to its real tokens up to end-of-text, bool `[sample, token]`.
         word_mask: From a window and a word to the word's tokens.
 
     Returns:
@@ -85,7 +85,7 @@ def restrict_positions(
             "tokens and branch cond."
         )
     if positions == LAST_POSITION:
-        mask = token_mask(window)
+        mask = end_mask(window)
         indices = torch.arange(mask.shape[1], device=mask.device)
         # End-of-text is the last real token, not the last position, which is padding.
         return MaskedEdit(edit, indices == (mask * indices).argmax(1, keepdim=True))

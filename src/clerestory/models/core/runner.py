@@ -350,7 +350,7 @@ class _Sweep:
         return restrict_positions(
             batch_edit,
             self.hooks[parse(edit.site).site].text_window,
-            lambda window: windows[window].token_mask(texts),
+            lambda window: windows[window].end_mask(texts),
             lambda window, word: _word_mask(windows[window], texts, word),
         )
 
@@ -360,7 +360,7 @@ class _Sweep:
         texts = _branch_texts(samples, self.request.branch)
         if pool.startswith(TOKENS_PREFIX):
             return _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
-        return window.token_mask(texts)
+        return window.end_mask(texts) if pool == "last" else window.token_mask(texts)
 
     def _is_early(self, address: str) -> bool:
         """Whether a site belongs to `encode`, before the conditioning sites."""

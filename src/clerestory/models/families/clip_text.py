@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor
 from typing_extensions import override
 
 from clerestory.models.core.family import SiteHook
@@ -17,6 +20,13 @@ class ClipTextEncoder(PipelineTextEncoder):
     """A CLIP text encoder, with or without its projection."""
 
     has_start_token = True
+
+    @override
+    def end_mask(self, texts: Sequence[str]) -> Tensor:
+        # Its pooled state is that of the first end-of-text token, also where it stands in a prompt.
+        ends = (self._padded(texts).input_ids == self.tokenizer.eos_token_id).cumsum(1)
+        is_after = torch.nn.functional.pad(ends, (1, 0))[:, :-1] > 0
+        return self.token_mask(texts) & ~is_after
 
     @property
     def prefix(self) -> str:

@@ -264,6 +264,10 @@ class JoinedWindows(TextWindow):
         return self._join(texts, lambda text: text.token_mask(texts))
 
     @override
+    def end_mask(self, texts: Sequence[str]) -> Tensor:
+        return self._join(texts, lambda text: text.end_mask(texts))
+
+    @override
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         return self._join(texts, lambda text: text.word_mask(texts, word))
 

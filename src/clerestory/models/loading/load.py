@@ -38,6 +38,7 @@ def load(
     config: str | Path | None = None,
     pickles: bool = False,
     probe: bool = True,
+    fetch: bool = True,
 ) -> Model:
     """Open a text-to-image model.
 
@@ -59,6 +60,8 @@ def load(
         probe: Whether a pipeline of no known family may be run a few times for two steps at a small
             size, when its sites are first read, edited or listed, to learn their order, its
             branches of guidance, its steps and whether samples can be drawn together.
+        fetch: Whether what is not on this machine may be fetched from the hub. False for names that
+            come from somebody else's file.
 
     Returns:
         The model.
@@ -68,7 +71,7 @@ def load(
             rather than text, or is damaged; the message is one line.
     """
     # diffusers takes seconds to import, so it is imported when a model is opened.
-    from clerestory.models.loading.pipelines import PipelineOptions, open_pipeline
+    from clerestory.models.loading.pipelines import PipelineOptions, fetching, open_pipeline
 
     target = _find_device(device)
     precision = _choose_precision(dtype, target)
@@ -95,8 +98,9 @@ def load(
         _check_name(source)
         checkpoint = Checkpoint(source, str(source))
     options = PipelineOptions(precision, prior, config, pickles)
-    pipeline = open_pipeline(checkpoint.pipeline, options)
-    _place_pipeline(pipeline, target, offload, lora)
+    with fetching(fetch):
+        pipeline = open_pipeline(checkpoint.pipeline, options)
+        _place_pipeline(pipeline, target, offload, lora)
     model = wrap(
         pipeline,
         name=checkpoint.name,
@@ -115,6 +119,7 @@ def load(
         offload=offload,
         pickles=pickles,
         probe=probe,
+        fetch=fetch,
         **parts,
     )
     return model
@@ -215,7 +220,7 @@ def _check_offload(offload: str | None, target: torch.device) -> None:
 
 
 def _add_lora(pipeline: Any, lora: str) -> None:
-    from clerestory.models.loading.pipelines import UNREADABLE, silence_libraries
+    from clerestory.models.loading.pipelines import UNREADABLE, may_fetch, silence_libraries
 
     if not hasattr(pipeline, "load_lora_weights"):
         raise ModelError(f"{type(pipeline).__name__} takes no LoRA.")
@@ -228,7 +233,10 @@ def _add_lora(pipeline: Any, lora: str) -> None:
     try:
         with silence_libraries():
             pipeline.load_lora_weights(
-                str(path.parent) if path.is_file() else lora, use_safetensors=True, **file
+                str(path.parent) if path.is_file() else lora,
+                use_safetensors=True,
+                local_files_only=not may_fetch(),
+                **file,
             )
     except UNREADABLE as error:
         reason = " ".join(str(error).split())[:300]

@@ -9,12 +9,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from safetensors import SafetensorError
 
@@ -30,8 +34,18 @@ from clerestory.models.loading.files import (
 )
 from clerestory.models.loading.moved_classes import restore_moved_classes
 
-__all__ = ["PipelineOptions", "check_task", "is_hub_id", "open_pipeline", "silence_libraries"]
+__all__ = [
+    "PipelineOptions",
+    "check_task",
+    "fetching",
+    "is_hub_id",
+    "may_fetch",
+    "open_pipeline",
+    "silence_libraries",
+]
 
+ANSWER = 3.0
+"""Seconds that the hub has to answer."""
 UNREADABLE = (
     OSError,
     ValueError,
@@ -46,6 +60,31 @@ UNREADABLE = (
     SafetensorError,
 )
 """What the libraries raise for damaged folders and files."""
+
+
+_FETCHING: ContextVar[bool] = ContextVar("fetching", default=True)
+
+
+@contextmanager
+def fetching(allowed: bool) -> Iterator[None]:
+    """Whether models that are not on this machine are fetched, while this is open.
+
+    Args:
+        allowed: False where a file names the model, which anybody may have written.
+
+    Yields:
+        Nothing.
+    """
+    token = _FETCHING.set(allowed and _FETCHING.get())
+    try:
+        yield
+    finally:
+        _FETCHING.reset(token)
+
+
+def may_fetch() -> bool:
+    """Whether models may be fetched here and now."""
+    return _FETCHING.get()
 
 
 @dataclass(frozen=True)
@@ -138,7 +177,7 @@ def _open_folder(source: str | Path, options: PipelineOptions, kind: str) -> Any
             use_safetensors=None if options.pickles else True,
             dtype=options.precision(kind),
             # A folder is whole or it is refused; nothing that is missing is fetched.
-            local_files_only=local,
+            local_files_only=local or not may_fetch(),
             trust_remote_code=False,
             **family.load_arguments,
             **absent,
@@ -196,6 +235,7 @@ def _open_single_file(path: Path, options: PipelineOptions) -> Any:
             return getattr(diffusers, kind).from_single_file(
                 str(path),
                 dtype=options.precision(kind),
+                local_files_only=not may_fetch(),
                 **config,
                 **family_class(kind).load_arguments,
             )
@@ -211,8 +251,8 @@ def _separate_priors() -> list[SeparatePrior]:
 def _read_index(source: str | Path) -> Mapping[str, Any]:
     """Read a pipeline's `model_index.json`, from a folder or the hub."""
     folder = Path(source)
+    path = folder / "model_index.json" if folder.is_dir() else _fetch_index(str(source))
     try:
-        path = folder / "model_index.json" if folder.is_dir() else _fetch_index(str(source))
         if not path.exists():
             raise FileNotFoundError
         index: Mapping[str, Any] = read_json(path, ModelError)
@@ -234,10 +274,18 @@ def _fetch_index(name: str) -> Path:
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(name, "model_index.json"))
+        # huggingface_hub tries for half a minute to reach a hub that cannot be reached.
+        local = not (may_fetch() and _reaches_hub())
+        return Path(hf_hub_download(name, "model_index.json", local_files_only=local))
     # Before EntryNotFoundError, of which it is a subclass: a hub out of reach is not a missing
     # file.
     except LocalEntryNotFoundError:
+        if not may_fetch():
+            raise ModelError(
+                f"The model {name!r} is not on this machine, and comes from a file, which cannot "
+                "make anything be fetched. If you want it, name it yourself: --model (in Python "
+                "load it, and pass it on)."
+            ) from None
         reason = "the hub cannot be reached and there is no copy in the cache"
     except EntryNotFoundError:
         raise ModelError(f"{name} is not a pipeline: it has no model_index.json.") from None
@@ -253,6 +301,21 @@ def _fetch_index(name: str) -> Path:
     raise ModelError(
         f"The model {name!r} is not a folder here and cannot be fetched: {reason}."
     ) from None
+
+
+def _reaches_hub() -> bool:
+    """Whether something answers at the hub's address within seconds; True where a proxy knows."""
+    from huggingface_hub.constants import ENDPOINT
+
+    address = urlsplit(ENDPOINT)
+    if getproxies():
+        return True
+    port = address.port or (80 if address.scheme == "http" else 443)
+    try:
+        with socket.create_connection((address.hostname, port), timeout=ANSWER):
+            return True
+    except OSError:
+        return False
 
 
 def _pipeline_class(source: str | Path, index: Mapping[str, Any]) -> str:
