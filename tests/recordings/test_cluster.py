@@ -82,7 +82,7 @@ def test_a_model_of_another_precision_or_revision_is_told(begun):
     plan = begun[0].plan
     model = tiny_model()
     with pytest.raises(RecordingError, match=r"another model \(name: .* there, .* here"):
-        check_model(model, plan)
+        check_model(model, plan.model)
 
 
 def test_fewer_than_one_worker_is_refused(begun):

@@ -136,7 +136,7 @@ def test_a_result_prints_shortly_and_has_the_same_table_and_plot_after_loading(
     assert list(result.table()["condition"]) == ["edited", "unedited", "words", "baseline"]
     place = tmp_path / "s"
     result.save(place)
-    monkeypatch.setattr("clerestory.steering.steered.load", lambda name: planted)
+    monkeypatch.setattr("clerestory.steering.steered.load", lambda name, **_: planted)
     again = BuildResult.load(place)
     assert again.calibration == result.calibration and again.table().equals(result.table())
     assert again.plot().to_dict() == result.plot().to_dict()
