@@ -42,13 +42,13 @@ def tiny_t5(tokenizer: Any) -> Any:
     return T5EncoderModel(config)
 
 
-def tiny_vae(channels: int = 4) -> Any:
+def tiny_vae(channels: int = 4, widths: tuple[int, ...] = (8, 16)) -> Any:
     from diffusers import AutoencoderKL
 
     return AutoencoderKL(
-        block_out_channels=(8, 16),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=widths,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
         latent_channels=channels,
         norm_num_groups=4,
         layers_per_block=1,
@@ -295,16 +295,23 @@ def perturbed(name: str) -> Any:
         "stable_diffusion_xl": "StableDiffusionXLPAGPipeline",
         "stable_diffusion_3": "StableDiffusion3PAGPipeline",
         "pixart": "PixArtSigmaPAGPipeline",
+        "hunyuan_dit": "HunyuanDiTPAGPipeline",
     }
     kind = getattr(diffusers, kinds[name])
     known = inspect.signature(kind.__init__).parameters
     parts = {part: value for part, value in FAMILIES[name]().components.items() if part in known}
-    parts |= {"requires_safety_checker": False} if name == "stable_diffusion" else {}
+    parts |= {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
     return kind(**parts)
 
 
+def unknown_pipeline() -> Any:
+    """Karlo by another name, so that it is of no family and the generic one serves it."""
+    pipeline = karlo()
+    pipeline.__class__ = type("OtherPipeline", (type(pipeline),), {})
+    return pipeline
+
+
 def karlo() -> Any:
-    """Karlo, of no family here: the generic one serves it."""
     from diffusers import UnCLIPPipeline, UnCLIPScheduler, UNet2DModel
     from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
     from tiny import tiny_prior
@@ -401,6 +408,169 @@ def stable_cascade(*, repeats: int = 1) -> Any:
     return pipeline
 
 
+def tiny_bert_tokenizer(window: int = 77) -> Any:
+    """BERT's tokenizer with single letters and two whole words."""
+    from transformers import BertTokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", *letters]
+    words += [f"##{letter}" for letter in letters]
+    return BertTokenizer(
+        vocab={word: number for number, word in enumerate(words)}, model_max_length=window
+    )
+
+
+def tiny_roberta_tokenizer(window: int = 77) -> Any:
+    """XLM-RoBERTa's tokenizer with single letters and two whole words."""
+    from transformers import XLMRobertaTokenizer
+
+    words = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    words += [("▁cat", -3.0), ("▁a", -3.0)]
+    words += [(letter, -4.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789.,'"]
+    return XLMRobertaTokenizer(vocab=[*words, ("<mask>", 0.0)], model_max_length=window)
+
+
+def _small_bert(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 80,
+        "initializer_range": 0.2,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def kandinsky_2_1() -> Any:
+    from diffusers import KandinskyCombinedPipeline
+    from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
+
+    newer, tokenizer = tiny_pipeline(), tiny_roberta_tokenizer()
+    encoder = MultilingualCLIP(
+        MCLIPConfig(transformerDimSize=32, imageDimSize=32, **_small_bert(tokenizer))
+    )
+    unet = tiny_unet(
+        sample_size=4,
+        out_channels=8,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        attention_head_dim=8,
+        resnet_time_scale_shift="scale_shift",
+        encoder_hid_dim=32,
+        encoder_hid_dim_type="text_image_proj",
+        addition_embed_type="text_image",
+        addition_embed_type_num_heads=2,
+        addition_time_embed_dim=32,
+    )
+    parts = {name: part for name, part in newer.components.items() if name != "unet"}
+    return KandinskyCombinedPipeline(unet=unet, text_encoder=encoder, tokenizer=tokenizer, **parts)
+
+
+def hunyuan_dit() -> Any:
+    from diffusers import DDPMScheduler, HunyuanDiT2DModel, HunyuanDiTPipeline
+    from transformers import BertConfig, BertModel
+
+    tokenizer, t5 = tiny_bert_tokenizer(), tiny_t5_tokenizer()
+    transformer = HunyuanDiT2DModel(
+        sample_size=2,
+        num_layers=2,
+        patch_size=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        in_channels=4,
+        hidden_size=32,
+        cross_attention_dim=32,
+        cross_attention_dim_t5=32,
+        pooled_projection_dim=16,
+    )
+    for block in transformer.blocks:
+        _strengthen(block.attn2.to_out[0])
+    return HunyuanDiTPipeline(
+        vae=tiny_vae(widths=(8, 8, 8, 8)),
+        text_encoder=BertModel(BertConfig(**_small_bert(tokenizer))),
+        tokenizer=tokenizer,
+        transformer=transformer,
+        # From the noisiest step on, so that a picture of a single step depends on its text.
+        scheduler=DDPMScheduler(
+            beta_schedule="scaled_linear", clip_sample=False, timestep_spacing="trailing"
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        text_encoder_2=tiny_t5(t5),
+        tokenizer_2=t5,
+    )
+
+
+def deepfloyd_if() -> Any:
+    from diffusers import DDPMScheduler, IFPipeline
+
+    t5 = tiny_t5_tokenizer()
+    unet = tiny_unet(
+        sample_size=SIDE,
+        in_channels=3,
+        out_channels=6,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        attention_head_dim=8,
+        resnet_time_scale_shift="scale_shift",
+        encoder_hid_dim=32,
+        encoder_hid_dim_type="text_proj",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=2,
+    )
+    return IFPipeline(
+        tokenizer=t5,
+        text_encoder=tiny_t5(t5),
+        unet=unet,
+        scheduler=DDPMScheduler(
+            beta_schedule="squaredcos_cap_v2", variance_type="learned_range", thresholding=True
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        watermarker=None,
+        requires_safety_checker=False,
+    )
+
+
+def kandinsky_3() -> Any:
+    """Of no family here: its text is cut to the longest prompt of a batch."""
+    from diffusers import DDPMScheduler, Kandinsky3Pipeline, Kandinsky3UNet, VQModel
+
+    t5 = tiny_t5_tokenizer()
+    movq = VQModel(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        vq_embed_dim=4,
+        num_vq_embeddings=2,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    unet = Kandinsky3UNet(
+        in_channels=4,
+        time_embedding_dim=16,
+        groups=2,
+        attention_head_dim=4,
+        layers_per_block=3,
+        block_out_channels=(8, 8, 16, 16),
+        cross_attention_dim=16,
+        encoder_hid_dim=32,
+    )
+    return Kandinsky3Pipeline(
+        tokenizer=t5,
+        text_encoder=tiny_t5(t5),
+        unet=unet,
+        scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False),
+        movq=movq,
+    )
+
+
 def _strengthen(layer: Any) -> None:
     """Random weights hardly listen to the text."""
     layer.weight.data.mul_(30)
@@ -416,6 +586,10 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "chroma": chroma,
     "aura_flow": aura_flow,
     "stable_cascade": stable_cascade,
+    "kandinsky_2_1": kandinsky_2_1,
+    "hunyuan_dit": hunyuan_dit,
+    "karlo": karlo,
+    "deepfloyd_if": deepfloyd_if,
 }
 
 
@@ -476,7 +650,9 @@ __all__ = [
     "WINDOW",
     "built",
     "family_model",
+    "kandinsky_3",
     "karlo",
     "perturbed",
     "small_model",
+    "unknown_pipeline",
 ]

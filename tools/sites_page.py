@@ -21,6 +21,10 @@ TITLES = {
     "aura_flow": "AuraFlow",
     "pixart": "PixArt Alpha, Sigma",
     "stable_cascade": "Stable Cascade",
+    "kandinsky_2_1": "Kandinsky 2.1",
+    "hunyuan_dit": "HunyuanDiT",
+    "karlo": "Karlo",
+    "deepfloyd_if": "DeepFloyd IF",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",
@@ -37,6 +41,7 @@ TAPS = {
     "out": "a convolutional block's map, or an attention's as a map",
     "pooled": "a pooled text embedding",
     "embedding": "the image embedding between prior and denoiser",
+    "condition_2": "the states of a second text encoder, beside `condition`",
     "condition": "the text states exactly as the denoiser is fed them",
     "latent": "the noisy latent as the denoiser is fed it",
     "prediction": "what the denoiser predicts, as far as it is used",

@@ -132,7 +132,7 @@ def test_one_piece_and_eleven_work(model):
 
 
 def test_a_pipeline_of_no_known_family_can_be_attributed():
-    model = families.small_model(families.built(families.karlo))
+    model = families.small_model(families.built(families.unknown_pipeline))
     site = next(site for site in model.sites.values() if site.stage == "text" and site.shape[1])
     result = attribute(model, PROMPT, [f"{site.address}[0]"], paraphrases=20)
     assert set(result.seeds) == {(0,)}

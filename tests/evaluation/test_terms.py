@@ -16,7 +16,7 @@ def terms(address):
     ("stage", "alike"), [("text", True), ("prior", False), ("denoiser", False)]
 )
 def test_a_pipeline_of_no_known_family_has_noise_beyond_its_text(stage, alike):
-    model = families.small_model(families.built(families.karlo))
+    model = families.small_model(families.built(families.unknown_pipeline))
     site = next(site.address for site in model.sites.values() if site.stage == stage)
     assert is_seed_independent(model, terms(f"{site}[0]")) is alike
 

@@ -41,12 +41,25 @@ def bare(
     arguments |= {"num_inference_steps": defaults.steps, "guidance_scale": defaults.guidance}
     kind = type(pipeline).__name__
     if kind.startswith("Kandinsky"):
-        arguments |= {"prior_num_inference_steps": defaults.prior_steps, "callback_steps": None}
+        arguments |= {"prior_num_inference_steps": defaults.prior_steps}
+        # 2.2 warns of its own default.
+        arguments |= {"callback_steps": None} if kind.startswith("KandinskyV22") else {}
         arguments |= {"prior_guidance_scale": defaults.prior_guidance}
     if kind.startswith("StableCascade"):
         arguments |= {"prior_num_inference_steps": defaults.prior_steps}
         arguments |= {"prior_guidance_scale": defaults.prior_guidance}
         arguments["decoder_guidance_scale"] = arguments.pop("guidance_scale")
+    if kind.startswith("HunyuanDiT"):
+        arguments |= {"use_resolution_binning": False}
+    if kind == "IFPipeline":
+        arguments |= {"clean_caption": False}
+    if kind == "UnCLIPPipeline":
+        arguments = {
+            "prior_num_inference_steps": defaults.prior_steps,
+            "decoder_num_inference_steps": defaults.steps,
+            "prior_guidance_scale": defaults.prior_guidance,
+            "decoder_guidance_scale": defaults.guidance,
+        }
     if kind.startswith("PixArt"):
         arguments |= {"use_resolution_binning": False, "clean_caption": False}
     if "PAG" in kind:

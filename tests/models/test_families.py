@@ -10,13 +10,13 @@ from families import (
     built,
     family_model,
     flux,
-    karlo,
     latent_consistency,
     pixart,
     small_model,
     stable_diffusion,
     stable_diffusion_3,
     stable_diffusion_xl,
+    unknown_pipeline,
 )
 from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, to_bytes
 
@@ -188,7 +188,7 @@ def test_the_safety_checker_is_off_while_it_runs_and_there_again_afterwards():
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_any_other_pipeline_is_served_as_it_comes(monkeypatch):
-    pipeline = built(karlo)
+    pipeline = built(unknown_pipeline)
     expected = pipeline(
         "a cat",
         generator=torch.Generator().manual_seed(3),

@@ -260,7 +260,8 @@ def test_maps_with_the_channels_last_are_edited_as_such(name):
     assert np.array_equal(run.pictures, to_bytes(expected))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+# Karlo draws the size of its networks only.
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"karlo"}))
 def test_a_size_is_drawn_as_it_is_asked_for_or_refused(name):
     model = family_model(name)
     drawn = 0

@@ -16,6 +16,7 @@ PERTURBED = {
     "stable_diffusion_xl": ("denoiser.mid.attn.0.blocks.0", "denoiser.up.0.res.0/out"),
     "stable_diffusion_3": ("denoiser.blocks.1.image", "denoiser.blocks.1.image/resid"),
     "pixart": ("denoiser.blocks.1", "denoiser.blocks.1/mlp"),
+    "hunyuan_dit": ("denoiser.blocks.1", "denoiser.blocks.1/mlp"),
 }
 
 
@@ -44,6 +45,8 @@ def test_branches_are_the_rows_before_the_perturbed_ones(name, guidance):
     model = pag_model(name)
     block, later = PERTURBED[name]
     branches = ("uncond", "cond") if guidance > 1 else ("cond",)
+    if name == "hunyuan_dit" and guidance <= 1:
+        pytest.skip("diffusers' own pipeline fails without the other guidance")
     # In the perturbed attention, values are computed for the rows of the branches first.
     for address, calls in ((f"{block}/v", 2), (later, 1)):
         hook = model.family.hooks_by_address[address]

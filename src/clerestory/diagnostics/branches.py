@@ -25,7 +25,8 @@ def branch_sites(examination: Examination) -> list[str]:
     """The sites at which branches are compared: those of these that were read."""
     records = examination.survey.sites if examination.survey is not None else {}
     addresses = dict.fromkeys((*examination.model.conditioning_sites, *SITES))
-    return [address for address in addresses if address in records]
+    one_branch = examination.model.family.conditional_sites
+    return [each for each in addresses if each in records and each not in one_branch]
 
 
 def branches(examination: Examination) -> Verdict:

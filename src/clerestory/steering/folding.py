@@ -81,7 +81,7 @@ def fold(model: Model, edit: Edit) -> Fold:
     if getattr(edit, "positions", "all") != "all":
         raise EditError("it acts at some positions only")
     if site.address == model.conditioning_site and site.tap == "embedding":
-        return _into_the_prior(model, edit)
+        return _into_the_prior(model, edit, site.path)
     branch = getattr(edit, "branch", "cond")
     if branch == "uncond" or (branch == "cond" and _is_guided(model, site)):
         raise EditError("it acts on one branch of guidance only, and weights on both")
@@ -153,18 +153,20 @@ def _is_guided(model: Model, site: Site) -> bool:
     return site.stage != "vae" and (guided or prior)
 
 
-def _into_the_prior(model: Model, edit: Edit) -> Fold:
-    """The prior ends with `latents * clip_std + clip_mean`: both can be changed, unit by unit."""
+def _into_the_prior(model: Model, edit: Edit, path: str) -> Fold:
+    """A prior that ends with `latents * clip_std + clip_mean`; both can be changed unit by unit."""
     if getattr(edit, "branch", "cond") != "cond":
         raise EditError("the embedding of the empty picture is made by no weights of the prior")
-    prior = model.pipeline.prior_prior
+    prior = getattr(model.pipeline, path)
+    if not hasattr(prior, "clip_mean"):
+        raise EditError("no layer of weights makes the value there")
     matrix, shift = _affine(edit, prior.clip_mean.shape[-1])
     factors = matrix.diagonal()
     if not torch.equal(matrix, torch.diag(factors)):
         raise EditError("the prior scales and shifts its embedding unit by unit, and mixes none")
     mean = factors * _float64(prior.clip_mean) + shift
     std = factors * _float64(prior.clip_std)
-    return Fold("prior_prior", prior, {"clip_mean": mean, "clip_std": std})
+    return Fold(path, prior, {"clip_mean": mean, "clip_std": std})
 
 
 def _folded_values(

@@ -314,6 +314,7 @@ class Family(PromptReader, ABC):
         conditioning_site: The address of the value, made by `encode`, that has the prompt's
             meaning; "" where a family has none.
         conditioning_sites: Every value that `encode` hands to `draw`, that one included.
+        conditional_sites: Conditioning sites without a value of the branch uncond.
         text_windows: Windows of tokens by name.
         prompt_reader: What checks and tokenizes prompts; None where any text is a prompt.
         progress_bar_pipelines: The diffusers pipelines whose progress bars are hidden during a run.
@@ -339,6 +340,7 @@ class Family(PromptReader, ABC):
     encoder_stages: tuple[str, ...]
     conditioning_site: str
     conditioning_sites: tuple[str, ...] = ()
+    conditional_sites: tuple[str, ...] = ()
     text_windows: Mapping[str, TextWindow] = {}
     prompt_reader: PromptReader | None = None
     progress_bar_pipelines: Sequence[Any] = ()

@@ -98,6 +98,29 @@ def hide_progress_bars(*pipelines: Any) -> Iterator[None]:
 
 
 @contextmanager
+def replace_attributes(pipeline: Any, **values: Any) -> Iterator[None]:
+    """Put values in the place of a pipeline's methods or parts, until exit.
+
+    Args:
+        pipeline: A diffusers pipeline, whose configuration does not change.
+        **values: The values by the attributes' names.
+
+    Yields:
+        Nothing; they are in place while this is open.
+    """
+    # Not by `setattr`, at which diffusers registers the class of a new part.
+    own = vars(pipeline)
+    before = {name: own[name] for name in values if name in own}
+    own.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            own.pop(name, None)
+        own.update(before)
+
+
+@contextmanager
 def prepare_pipeline(pipeline: Any, *, whole_vae: bool) -> Iterator[None]:
     """Disable safety checker, dropout, compiled code and, with `whole_vae`, slicing, until exit.
 

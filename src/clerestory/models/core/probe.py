@@ -261,8 +261,10 @@ def _call_pattern(call: NetworkCall, other: NetworkCall) -> CallPattern | None:
     """The branches of a call; None where its rows are neither one branch nor one row of each."""
     if len(call.rows) != len(other.rows):
         return CallPattern(("cond",), by_row=False)
+    # An empty prompt is cut as the longest of its batch in some pipelines (Kandinsky 3).
     branches: list[Branch] = [
-        "uncond" if _equal(*pair) else "cond" for pair in zip(call.rows, other.rows, strict=True)
+        "uncond" if _equal(*_overlap(*pair)) else "cond"
+        for pair in zip(call.rows, other.rows, strict=True)
     ]
     if len(set(branches)) == len(branches):
         return CallPattern(tuple(branches))
@@ -297,6 +299,22 @@ def has_batch_of(
             ):
                 return False
     return True
+
+
+def _overlap(
+    first: Sequence[Tensor], second: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The parts of two rows at the positions that both have."""
+    if [each.ndim for each in first] != [each.ndim for each in second]:
+        return list(first), list(second)
+    cuts = [
+        tuple(slice(min(sides)) for sides in zip(one.shape, other.shape, strict=True))
+        for one, other in zip(first, second, strict=True)
+    ]
+    return (
+        [each[cut] for each, cut in zip(first, cuts, strict=True)],
+        [each[cut] for each, cut in zip(second, cuts, strict=True)],
+    )
 
 
 def _equal(first: Sequence[Tensor], second: Sequence[Tensor], tolerance: float = 0.0) -> bool:

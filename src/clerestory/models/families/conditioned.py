@@ -39,6 +39,7 @@ __all__ = [
     "BranchCalls",
     "ConditionedFamily",
     "TextFamily",
+    "branch_values",
     "condition_hook",
     "denoising_call",
     "pooled_hook",
@@ -246,15 +247,18 @@ class TextFamily(ConditionedFamily):
         self.progress_bar_pipelines = (pipeline,)
         self.denoiser = getattr(pipeline, denoiser)
         self.encoder_stages = tuple(text.stage for text in text_encoders)
-        self.stages = (*self.encoder_stages, "denoiser", "vae")
-        # Pipelines call `vae.decode`, a method whose calls no hook sees; the decoder inside is a
-        # module.
-        decoder = pipeline.vae.decoder
-        self.stage_modules = {
-            **{text.stage: text.encoder for text in text_encoders},
-            "denoiser": self.denoiser,
-            "vae": decoder,
-        }
+        self.stages = (*self.encoder_stages, "denoiser")
+        self.stage_modules = {text.stage: text.encoder for text in text_encoders}
+        self.stage_modules |= {"denoiser": self.denoiser}
+        decoding: list[SiteHook] = []
+        # Some draw pixels.
+        if getattr(pipeline, "vae", None) is not None:
+            # Pipelines call `vae.decode`, a method whose calls no hook sees; the decoder inside is
+            # a module.
+            decoder = pipeline.vae.decoder
+            self.stages = (*self.stages, "vae")
+            self.stage_modules |= {"vae": decoder}
+            decoding = map_hooks("vae", "vae.decoder", decoder)
         windows: dict[str, TextWindow] = {text.stage: text for text in text_encoders}
         self.text_windows = windows
         # The encoder with the longest window sets the limit: the others cut what it still reads.
@@ -267,12 +271,12 @@ class TextFamily(ConditionedFamily):
             latent,
             *blocks,
             prediction,
-            *map_hooks("vae", "vae.decoder", decoder),
+            *decoding,
         ]
         self.size_multiple = size_multiple
         size = self.denoiser.config.sample_size if sample_size is None else sample_size
         height, width = size if isinstance(size, list | tuple) else (size, size)
-        scale = pipeline.vae_scale_factor
+        scale = getattr(pipeline, "vae_scale_factor", 1)
         self.defaults = Options(height * scale, width * scale, steps=steps, guidance=guidance)
 
     @override
@@ -440,6 +444,22 @@ def denoising_call(scheduler: Any, index: int, rows: Mapping[Branch, slice]) -> 
     """
     timestep = float(scheduler.timesteps[index])
     return StageCall(rows, index, timestep, scheduler_sigma(scheduler, index))
+
+
+def branch_values(value: Tensor, *, both: bool) -> dict[Branch, Tensor]:
+    """A value that a pipeline has encoded, by branch.
+
+    Args:
+        value: Its rows, those of the branch uncond first.
+        both: Whether it has both branches; otherwise all rows are those of cond.
+
+    Returns:
+        A value of each branch.
+    """
+    if not both:
+        return {"cond": value}
+    uncond, cond = value.chunk(2)
+    return {"cond": cond, "uncond": uncond}
 
 
 def condition_hook(positions: int, units: int, text_window: str) -> SiteHook:

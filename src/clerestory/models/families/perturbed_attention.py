@@ -1,4 +1,4 @@
-"""Perturbed-attention guidance (Ahn et al. 2024) on Stable Diffusion, SDXL, 3 and PixArt Sigma.
+"""Perturbed-attention guidance (Ahn et al. 2024) on families that have pipelines with it.
 
 The pipelines draw with further rows after those of the branches, the prompt's once more, in which
 the self-attentions of some blocks see only their own position. These rows are neither read nor
@@ -17,13 +17,20 @@ from typing_extensions import override
 from clerestory.models.core.family import Encoding, Handoff, StageCall, families
 from clerestory.models.core.types import Options, Sample
 from clerestory.models.families.conditioned import TextFamily
+from clerestory.models.families.hunyuan_dit import HunyuanDiT
 from clerestory.models.families.pixart import PixArt
 from clerestory.models.families.stable_diffusion import StableDiffusion
 from clerestory.models.families.stable_diffusion_3 import StableDiffusion3
 from clerestory.models.families.stable_diffusion_xl import StableDiffusionXL
 from clerestory.types import Floats, Pictures
 
-__all__ = ["PixArtPAG", "StableDiffusion3PAG", "StableDiffusionPAG", "StableDiffusionXLPAG"]
+__all__ = [
+    "HunyuanDiTPAG",
+    "PixArtPAG",
+    "StableDiffusion3PAG",
+    "StableDiffusionPAG",
+    "StableDiffusionXLPAG",
+]
 
 
 class PerturbedAttention(TextFamily):
@@ -73,3 +80,8 @@ class StableDiffusion3PAG(PerturbedAttention, StableDiffusion3):
 @families.register("PixArtSigmaPAGPipeline")
 class PixArtPAG(PerturbedAttention, PixArt):
     """PixArt Sigma with perturbed-attention guidance."""
+
+
+@families.register("HunyuanDiTPAGPipeline")
+class HunyuanDiTPAG(PerturbedAttention, HunyuanDiT):
+    """HunyuanDiT with perturbed-attention guidance."""

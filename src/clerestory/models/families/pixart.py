@@ -40,7 +40,7 @@ class PixArt(TextFamily):
         super().__init__(
             pipeline,
             "transformer",
-            [T5TextEncoder(pipeline, window=window, normalize=_normalize)],
+            [T5TextEncoder(pipeline, window=window, normalize=normalize_caption)],
             conditioning=[condition_hook(window, net.config.caption_channels, "text")],
             blocks=[
                 hook
@@ -84,6 +84,6 @@ class PixArt(TextFamily):
         }
 
 
-def _normalize(text: str) -> str:
+def normalize_caption(text: str) -> str:
     """As the pipeline normalizes a caption that it does not clean."""
     return text.lower().strip()

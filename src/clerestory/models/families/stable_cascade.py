@@ -54,6 +54,7 @@ class StableCascade(ConditionedFamily):
     stages = ("text", "prior", "denoiser", "vae")
     encoder_stages = ("text", "prior")
     conditioning_site = EMBEDDING
+    conditional_sites = (EMBEDDING,)
     conditioning_sites = (EMBEDDING, POOLED)
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]] = {
         # The decoder's pipeline makes the zeros of the branch uncond itself.

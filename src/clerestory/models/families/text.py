@@ -34,7 +34,8 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     Args:
         pipeline: The pipeline.
         name: The encoder's attribute of the pipeline, such as `text_encoder_2`. Its tokenizer is
-            `tokenizer_2` and its stage `text_2`.
+            `tokenizer_2`.
+        stage: Its stage; by default `text_2` for that name.
         window: How many tokens it takes; None for as many as its tokenizer says.
         normalize: What the pipeline does to texts before it tokenizes them.
         unused_blocks: How many of the last blocks affect no output of this pipeline.
@@ -52,6 +53,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         pipeline: Any,
         name: str = "text_encoder",
         *,
+        stage: str = "",
         window: int | None = None,
         normalize: Callable[[str], str] = str,
         unused_blocks: int = 0,
@@ -62,7 +64,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
             raise ModelError(f"The pipeline has no {name} or no tokenizer for it: load it whole.")
         self.name = name
         # Kandinsky's only text encoder is that of its prior, `prior_text_encoder`.
-        self.stage = name.removeprefix("prior_").replace("text_encoder", "text")
+        self.stage = stage or name.removeprefix("prior_").replace("text_encoder", "text")
         self._check_encoder()
         self.window = int(self.tokenizer.model_max_length if window is None else window)
         positions = getattr(self.encoder.config, "max_position_embeddings", None) or self.window

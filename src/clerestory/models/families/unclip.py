@@ -31,7 +31,7 @@ from clerestory.models.families.clip_text import ClipTextEncoder
 from clerestory.models.families.conditioned import ConditionedFamily, denoising_call
 from clerestory.models.families.networks import Block, end_hooks, map_hooks, unet_hooks
 
-__all__ = ["UnCLIP"]
+__all__ = ["EMBEDDING", "UnCLIP", "embedding_hook", "prior_hooks"]
 
 EMBEDDING = "prior/embedding"
 
@@ -40,10 +40,10 @@ EMBEDDING = "prior/embedding"
 class UnCLIP(ConditionedFamily):
     """Kandinsky 2.2: text encoder, prior, denoiser, autoencoder."""
 
-    stages = ("text", "prior", "denoiser", "vae")
-    encoder_stages = ("text", "prior")
+    stages: tuple[str, ...] = ("text", "prior", "denoiser", "vae")
+    encoder_stages: tuple[str, ...] = ("text", "prior")
     conditioning_site = EMBEDDING
-    conditioning_sites = (EMBEDDING,)
+    conditioning_sites: tuple[str, ...] = (EMBEDDING,)
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]] = {
         EMBEDDING: ("image_embeds", "negative_image_embeds")
     }
@@ -71,7 +71,8 @@ class UnCLIP(ConditionedFamily):
         latent, prediction = end_hooks("unet", unet, "sample")
         self.site_hooks = [
             *self.text.site_hooks(),
-            *_prior_hooks(pipeline.prior_prior, self.text.window),
+            *prior_hooks("prior_prior", pipeline.prior_prior, self.text.window),
+            embedding_hook("prior_prior", pipeline.prior_prior),
             latent,
             *unet_hooks("unet", unet),
             prediction,
@@ -138,19 +139,43 @@ class UnCLIP(ConditionedFamily):
         return replace(stage_call, other_rows=count) if options.negative else stage_call
 
 
-def _prior_hooks(prior: Any, window: int) -> list[SiteHook]:
-    """Positions: the text window, then pooled text, time, the noisy embedding, a last token."""
-    hooks: list[SiteHook] = []
+def prior_hooks(path: str, prior: Any, window: int) -> list[SiteHook]:
+    """The blocks of a prior, what it is given and what it predicts.
+
+    Args:
+        path: The prior's attribute of the pipeline.
+        prior: diffusers' `PriorTransformer`.
+        window: The number of tokens of the window `text`.
+
+    Returns:
+        Hooks in the order in which it computes their values. The positions of its blocks are the
+        text window, then pooled text, time, the noisy embedding, a last token.
+    """
+    embedding = (1, prior.config.embedding_dim)
+    latent = Site("prior/latent", embedding, path, module=prior)
+    hooks = [SiteHook(latent, is_input=True, argument_name="hidden_states")]
     positions = window + prior.additional_embeddings
     width = prior.config.num_attention_heads * prior.config.attention_head_dim
     for index, module in enumerate(prior.transformer_blocks):
-        path = f"prior_prior.transformer_blocks.{index}"
-        block = Block(f"prior.blocks.{index}", path, module, positions, "text")
+        where = f"{path}.transformer_blocks.{index}"
+        block = Block(f"prior.blocks.{index}", where, module, positions, "text")
         hooks += [
             *block.attention("attn1"),
             block.tap("self_attn", "attn1", width),
             block.mlp("ff"),
             block.tap("resid", "", width),
         ]
-    # The pipeline scales the prior's output after its last step, so no module makes this value.
-    return [*hooks, SiteHook(Site(EMBEDDING, (1, prior.clip_mean.shape[-1]), "prior_prior"))]
+    return [*hooks, SiteHook(Site("prior/prediction", embedding, path, module=prior))]
+
+
+def embedding_hook(path: str, prior: Any) -> SiteHook:
+    """The hook of the image embedding that a prior has drawn.
+
+    Args:
+        path: The prior's attribute of the pipeline.
+        prior: diffusers' `PriorTransformer`.
+
+    Returns:
+        A hook without a module, since the pipeline scales the prior's output after its last step.
+    """
+    return SiteHook(Site(EMBEDDING, (1, prior.clip_mean.shape[-1]), path))
