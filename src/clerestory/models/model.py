@@ -212,7 +212,8 @@ class Model:
                 start token and what follows end-of-text, also among the prior's tokens. `last` is
                 end-of-text, among the prior's tokens the last one, from which its prediction is
                 read; a picture has no last position, there it is `mean`. `tokens:WORD` is the mean
-                over the tokens of a word. `none` keeps positions.
+                over the tokens of a word, also those that it shares with a neighbour. `none` keeps
+                positions.
             branch: The branch of guidance to read: with the prompt (`cond`) or without.
             pictures: False stops the model after the last stage that is read: with text sites
                 only, neither prior nor denoiser is called.
