@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from language_families import LANGUAGE_FAMILIES
 from tiny import WINDOW, tiny_pipeline, tiny_text, tiny_tokenizer
 
 SIDE = 16
@@ -591,6 +592,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "karlo": karlo,
     "deepfloyd_if": deepfloyd_if,
 }
+"""Families for tests of everything."""
+ALL_FAMILIES = {**FAMILIES, **LANGUAGE_FAMILIES}
+"""Every family, for the tests of what a family owes."""
 
 
 def _without_projection(tokenizer: Any) -> Any:
@@ -630,21 +634,23 @@ def _liven(part: torch.nn.Module) -> None:
 @functools.cache
 def family_model(name: str) -> Any:
     """A model of a family, with small defaults; one for the whole test run."""
-    return small_model(built(FAMILIES[name]))
+    return small_model(built(ALL_FAMILIES[name]))
 
 
 def small_model(pipeline: Any, **options: Any) -> Any:
-    """A model around a pipeline that draws 16×16 pictures in three steps."""
+    """A model around a pipeline that draws small pictures, most of 16×16, in three steps."""
     from clerestory.models import wrap
 
     model = wrap(pipeline)
-    told = {"height": SIDE, "width": SIDE, "steps": 3, "prior_steps": 3, "prior_guidance": 1.5}
+    side = max(SIDE, model.family.size_multiple)
+    told = {"height": side, "width": side, "steps": 3, "prior_steps": 3, "prior_guidance": 1.5}
     told |= {"guidance": 3.0}
     model.defaults = model.defaults.replace(**{**told, **options})
     return model
 
 
 __all__ = [
+    "ALL_FAMILIES",
     "FAMILIES",
     "SIDE",
     "WINDOW",

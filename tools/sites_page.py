@@ -25,6 +25,14 @@ TITLES = {
     "hunyuan_dit": "HunyuanDiT",
     "karlo": "Karlo",
     "deepfloyd_if": "DeepFloyd IF",
+    "qwen_image": "Qwen-Image",
+    "flux_2": "FLUX.2 dev",
+    "flux_2_klein": "FLUX.2 Klein",
+    "z_image": "Z-Image",
+    "sana": "Sana",
+    "sana_sprint": "Sana Sprint",
+    "lumina_2": "Lumina 2",
+    "cogview_4": "CogView 4",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",
@@ -114,6 +122,10 @@ def _positions(model: Any, hook: Any) -> str:
         return "one"
     if not hook.text_window:
         return "of the picture" if count is None else "of the projected condition"
+    stage, _, tap = hook.site.address.partition("/")
+    of_text = stage.startswith("text") or hook.site.stream == "text" or tap == "condition"
+    if count is None and (of_text or hook.stream):
+        return "tokens"
     if count is None:
         return "tokens, then those of the picture"
     window = model.family.text_windows[hook.text_window].token_mask(["a"]).shape[1]

@@ -37,45 +37,64 @@ def bare(
     Each prompt has a generator of the seed, unless `generators` are given.
     """
     pipeline, defaults = model.pipeline, model.defaults.replace(**options)
-    arguments = {"height": defaults.height, "width": defaults.width}
-    arguments |= {"num_inference_steps": defaults.steps, "guidance_scale": defaults.guidance}
-    kind = type(pipeline).__name__
-    if kind.startswith("Kandinsky"):
-        arguments |= {"prior_num_inference_steps": defaults.prior_steps}
-        # 2.2 warns of its own default.
-        arguments |= {"callback_steps": None} if kind.startswith("KandinskyV22") else {}
-        arguments |= {"prior_guidance_scale": defaults.prior_guidance}
-    if kind.startswith("StableCascade"):
-        arguments |= {"prior_num_inference_steps": defaults.prior_steps}
-        arguments |= {"prior_guidance_scale": defaults.prior_guidance}
-        arguments["decoder_guidance_scale"] = arguments.pop("guidance_scale")
-    if kind.startswith("HunyuanDiT"):
-        arguments |= {"use_resolution_binning": False}
-    if kind == "IFPipeline":
-        arguments |= {"clean_caption": False}
-    if kind == "UnCLIPPipeline":
-        arguments = {
-            "prior_num_inference_steps": defaults.prior_steps,
-            "decoder_num_inference_steps": defaults.steps,
-            "prior_guidance_scale": defaults.prior_guidance,
-            "decoder_guidance_scale": defaults.guidance,
-        }
-    if kind.startswith("PixArt"):
-        arguments |= {"use_resolution_binning": False, "clean_caption": False}
-    if "PAG" in kind:
-        arguments |= {"pag_scale": defaults.perturbed_guidance}
-    if kind.startswith("Flux"):
-        arguments |= {"true_cfg_scale": defaults.true_guidance} if defaults.negative else {}
-        arguments |= {"max_sequence_length": 512}
-    if defaults.negative:
-        arguments |= {"negative_prompt": [defaults.negative] * len(prompts)}
+    kind, count = type(pipeline).__name__, len(prompts)
+    arguments = _own_arguments(kind, pipeline, defaults, count)
+    if defaults.negative and kind == "Flux2KleinPipeline":
+        negative = pipeline.encode_prompt(
+            [defaults.negative] * count, max_sequence_length=pipeline.tokenizer_max_length
+        )
+        arguments |= {"negative_prompt_embeds": negative[0].detach()}
+    elif defaults.negative:
+        arguments |= {"negative_prompt": [defaults.negative] * count}
     arguments |= defaults.extra.values_by_name
     generators = generators or [torch.Generator().manual_seed(seed) for _ in prompts]
+    if kind.startswith("CogView4") and len(prompts) > 1:
+        # Its pictures depend on the other prompts of a batch.
+        alone = zip(prompts, generators, strict=True)
+        drawn = [bare(model, [each], generators=[own], **options) for each, own in alone]
+        return np.concatenate(drawn)
     with torch.no_grad():
         pictures = pipeline(
-            list(prompts), generator=list(generators), output_type="np", **arguments
+            prompt=list(prompts), generator=list(generators), output_type="np", **arguments
         ).images
     return to_bytes(pictures)
+
+
+def _own_arguments(kind: str, pipeline: Any, options: Any, count: int) -> dict[str, Any]:
+    """Options by the names that a pipeline's class has for them, and what only it takes."""
+    arguments = {"height": options.height, "width": options.width}
+    arguments |= {"num_inference_steps": options.steps, "guidance_scale": options.guidance}
+    prior = {"prior_num_inference_steps": options.prior_steps}
+    prior |= {"prior_guidance_scale": options.prior_guidance}
+    decoder = {"decoder_guidance_scale": options.guidance}
+    if kind == "UnCLIPPipeline":
+        return {**prior, **decoder, "decoder_num_inference_steps": options.steps}
+    if kind.startswith("StableCascade"):
+        del arguments["guidance_scale"]
+        return {**arguments, **prior, **decoder}
+    if kind.startswith("QwenImage"):
+        del arguments["guidance_scale"]
+        arguments |= {"true_cfg_scale": options.true_guidance}
+        arguments |= {"negative_prompt": [" "] * count}
+    by_class: dict[str, dict[str, Any]] = {
+        "Kandinsky": prior,
+        # 2.2 warns of its own default.
+        "KandinskyV22": {"callback_steps": None},
+        "HunyuanDiT": {"use_resolution_binning": False},
+        "IFPipeline": {"clean_caption": False},
+        "PixArt": {"use_resolution_binning": False, "clean_caption": False},
+        "Sana": {"use_resolution_binning": False, "clean_caption": False},
+        "FluxPipeline": {"max_sequence_length": 512},
+        "FluxControlNet": {"max_sequence_length": 512},
+        "Flux2": {"max_sequence_length": getattr(pipeline, "tokenizer_max_length", None)},
+    }
+    for name, own in by_class.items():
+        arguments |= own if kind.startswith(name) else {}
+    if kind == "FluxPipeline" and options.negative:
+        arguments |= {"true_cfg_scale": options.true_guidance}
+    if kind == "SanaSprintPipeline" and options.steps != 2:
+        arguments |= {"intermediate_timesteps": None}
+    return {**arguments, "pag_scale": options.perturbed_guidance} if "PAG" in kind else arguments
 
 
 @contextmanager

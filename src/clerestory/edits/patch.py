@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from clerestory.checks import number_array
 from clerestory.edits.base import SiteEdit, edits, single_precision
 from clerestory.errors import EditError
 from clerestory.models.core.types import PerSample
@@ -27,7 +28,8 @@ class Patch(SiteEdit, PerSample):
     Attributes:
         values: `[sample, position, unit]`, in the order of the run, or one sample for all. From
             a run with `pool="none"` or a recording. Positions must fit: texts with the same number
-            of tokens, pictures of one size.
+            of tokens, pictures of one size. Positions that a sample does not have are NaN in such
+            a run, and are left alone.
 
     >>> Patch("prior/embedding", np.full((1, 1, 2), 3.0, np.float32))(torch.zeros(1, 1, 2))
     tensor([[[3., 3.]]])
@@ -37,7 +39,14 @@ class Patch(SiteEdit, PerSample):
     values: NDArray[np.float32] = field(repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", single_precision(self.site, self.values))
+        values = number_array(EditError, f"The value of the edit at {self.site}", self.values)
+        absent: NDArray[np.bool_] = np.zeros(values.shape[:-1], bool)
+        if values.ndim == 3:
+            absent = np.asarray(np.isnan(values).all(-1))
+            # All of a sample's positions are NaN where it was not finite, or is not recorded.
+            absent &= ~absent.all(1, keepdims=True)
+        finite = single_precision(self.site, np.where(absent[..., None], 0, values))
+        object.__setattr__(self, "values", np.where(absent[..., None], np.nan, finite))
 
     @property
     @override
@@ -56,15 +65,17 @@ class Patch(SiteEdit, PerSample):
 
     @override
     def __call__(self, value: Tensor) -> Tensor:
-        samples_fit = self.values.shape[0] in (1, len(value))
-        if not samples_fit or tuple(value.shape[1:]) != self.values.shape[1:]:
+        # What is beyond may belong to longer texts, which are in another batch here.
+        count = value.shape[1]
+        rest, values = self.values[:, count:], self.values[:, :count]
+        samples_fit = values.shape[0] in (1, len(value))
+        if not samples_fit or tuple(value.shape[1:]) != values.shape[1:] or np.isfinite(rest).any():
             raise EditError(
                 f"The patch at {self.site} is {list(self.values.shape)} and the activation "
                 f"{list(value.shape)}: positions must fit, as texts of as many tokens do."
             )
-        patched = torch.from_numpy(self.values).to(value.device, value.dtype)
-        # Cloned: an expanded tensor repeats memory, and may share it with `values`.
-        return patched.expand_as(value).clone()
+        patched = torch.from_numpy(values).to(value.device, value.dtype)
+        return torch.where(patched.isnan(), value, patched)
 
     @override
     def tensors(self) -> dict[str, Tensor]:

@@ -251,11 +251,9 @@ class ObjectiveGradient:
         weight = self.window.encoder.get_input_embeddings().weight
         # Copied once: it is multiplied with every gradient.
         self.embeddings = weight.detach().float().cpu().numpy()
-        # Words begin after the start token and the template's own words.
+        # Words begin after the template's own words.
         prefix = space.template.partition(WORDS)[0]
-        self.first = int(self.window.has_start_token) + (
-            len(self._ids(prefix)) if prefix.strip() else 0
-        )
+        self.first = len(self._ids(prefix)) if prefix.strip() else 0
 
     def __call__(self, states: Sequence[State]) -> list[Gains]:
         """`[position, word]` for each sequence."""
@@ -263,7 +261,12 @@ class ObjectiveGradient:
         _, gradients = token_gradients(
             self.model, prompts, self.sites, lambda values: self._objective(values, prompts)
         )
-        return [self._gains(state, row) for state, row in zip(states, gradients, strict=True)]
+        # The first of the prompt's own tokens: others precede them, such as a start token.
+        starts = self.window.token_mask(prompts).int().argmax(1).tolist()
+        return [
+            self._gains(state, row[start:])
+            for state, row, start in zip(states, gradients, starts, strict=True)
+        ]
 
     def _objective(self, values: Mapping[str, Tensor], prompts: Sequence[str]) -> Tensor:
         token_mask, end_mask = self.window.token_mask(prompts), self.window.end_mask(prompts)

@@ -244,9 +244,13 @@ def fill_chunk(
         selection = slice(rows.start - first, rows.stop - first)
         for name, values in _values(run):
             target = _target(arrays[name][selection], values, store.layouts[name], name)
+            filled = None
             if "position" in store.layouts[name].dims:
-                lengths.setdefault(name, np.empty(count, np.int32))[selection] = target.shape[2]
-            _copy(target, values, name, bad, rows.start)
+                filled = run.site_values[name].lengths
+                lengths.setdefault(name, np.empty(count, np.int32))[selection] = (
+                    target.shape[2] if filled is None else filled
+                )
+            _copy(target, values, name, bad, rows.start, filled)
         for row, reason in run.bad.items():
             bad.setdefault(rows.start + row, reason)
         report(len(rows))
@@ -281,14 +285,21 @@ def _copy(
     name: str,
     bad: dict[int, str],
     first: int,
+    lengths: NDArray[np.integer] | None = None,
 ) -> None:
-    """Copy values of a batch, and note the rows whose values cannot be stored."""
+    """Copy values of a batch, and note the rows whose values cannot be stored.
+
+    `lengths` are the numbers of positions of samples, beyond which values are NaN.
+    """
     with np.errstate(over="ignore"):
         # Values that float16 cannot represent become infinite, and their sample is bad.
         array[...] = values
     if array.dtype == np.uint8 or is_finite(array):
         return
-    finite = np.isfinite(array).reshape(len(values), -1).all(1)
+    finite = np.isfinite(array)
+    if lengths is not None:
+        finite |= (np.arange(array.shape[2]) >= lengths[:, None])[:, None, :, None]
+    finite = finite.reshape(len(values), -1).all(1)
     for row in np.flatnonzero(~finite).tolist():
         # Too large is a matter of the dtype, not finite one of the model.
         overflow = bool(np.isfinite(values[row]).all())

@@ -49,14 +49,14 @@ def make_taps(
     """
 
     @cache  # sites of one text window share the work of its mask
-    def pooler(window: str, sequence: bool) -> Pooler:
+    def pooler(window: str, sequence: bool, closed: bool) -> Pooler:
         mask = token_mask(window) if window and pool != "none" else None
-        return Pooler(pool, mask, sequence=sequence)
+        return Pooler(pool, mask, sequence=sequence, closed=closed)
 
     def tap(address: str, selection: SiteSelection) -> Tap:
         units = None if selection.units is None else list(selection.units)
         hook = hooks[address]
-        pool_positions = pooler(hook.text_window, hook.site.shape[0] is not None)
+        pool_positions = pooler(hook.text_window, hook.site.shape[0] is not None, bool(hook.stream))
         # Made now rather than at the first call: a site that is never reached has an empty list,
         # and `collect` can name what is missing.
         steps = readings.setdefault(address, [])

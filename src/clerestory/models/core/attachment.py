@@ -100,6 +100,8 @@ class Attachment:
         self._taps_by_site = _group_by_site(taps)
         self._call_counts: Counter[str] = Counter()
         self._current_calls: dict[str, StageCall] = {}
+        # Calls of modules that several sites share, within the call of their stage that goes on.
+        self._module_calls: Counter[str] = Counter()
         sites = [*self._edits_by_site, *self._taps_by_site]
         for address in sites:
             if address not in site_hooks:
@@ -129,6 +131,9 @@ class Attachment:
         self._visits.end_stage_call(stage, self._call_counts[stage], self._current_call(stage))
         self._call_counts[stage] += 1
         self._current_calls.pop(stage, None)
+        for address, site_hook in self._site_hooks.items():
+            if site_hook.site.stage == stage:
+                self._module_calls[address] = 0
 
     def set_unreadable(self, address: str, reason: str) -> None:
         """Note that a site's module was called and cannot be read, an error at the end.
@@ -176,6 +181,10 @@ class Attachment:
         """
         site_hook = self._site_hooks[address]
         stage_call = self._current_call(site_hook.site.stage)
+        if site_hook.call is not None:
+            self._module_calls[address] += 1
+            if self._module_calls[address] != site_hook.call + 1:
+                return value
         if site_hook.mixes_branches:
             stage_call = stage_call.merge_rows()
         if isinstance(value, Tensor):
@@ -248,7 +257,6 @@ class Attachment:
         if not stage_call.merged and not self._has_branch_rows(address, len(value), stage_call):
             return value
         counts = self._visits.begin(address)
-        channels = slice(site_hook.channels)
         if channels_last is None:
             channels_last = site_hook.has_channels_last(value.shape)
         # The number of samples if branches are merged, else 0.
@@ -262,14 +270,13 @@ class Attachment:
                     # Copied at the first edit only: an unedited run hands on the model's own
                     # tensors.
                     result = copy_layout(value) if result is value else result
-                    part = _select(result, stage_call.rows[branch], channels, merged_samples)
+                    part = _select(site_hook, result, stage_call, branch, merged_samples)
                     with self._note_error():
                         _edit_in_place(edit.edit, part, merged_samples, channels_last)
         # After all edits, so that a site is read as edited.
         for tap in self._taps_by_site.get(address, ()):
             if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
-                rows = stage_call.rows[tap.branch]
-                part = _select(result, rows, channels, merged_samples)
+                part = _select(site_hook, result, stage_call, tap.branch, merged_samples)
                 part = flatten_positions(part, channels_last)
                 part = merge_branches(part, merged_samples) if merged_samples else part
                 # The model goes on with its own memory, which a callback may write to or keep.
@@ -333,11 +340,18 @@ def _step(stage_call: StageCall, tap: Tap, counts: Mapping[tuple[int, Branch], i
     )
 
 
-def _select(value: Tensor, rows: slice, channels: slice, merged_samples: int) -> Tensor:
-    """A branch's rows and the channels that are used; all rows where branches are merged."""
+def _select(
+    site_hook: SiteHook, value: Tensor, stage_call: StageCall, branch: Branch, merged_samples: int
+) -> Tensor:
+    """A branch's rows, and the site's positions and units; all rows where branches are merged."""
     # Basic slices on purpose: they are views, and an edit of a part writes into the copy.
-    selected = value if merged_samples else value[rows]
-    return selected[:, channels] if value.ndim == 4 and channels.stop else selected
+    selected = value if merged_samples else value[stage_call.rows[branch]]
+    if site_hook.stream:
+        selected = selected[:, stage_call.streams[site_hook.stream]]
+    if site_hook.first_unit is not None and (units := site_hook.site.shape[1]) is not None:
+        selected = selected[..., site_hook.first_unit : site_hook.first_unit + units]
+    channels = site_hook.channels
+    return selected[:, :channels] if value.ndim == 4 and channels else selected
 
 
 def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int, channels_last: bool) -> None:

@@ -59,10 +59,15 @@ class SiteHook:
         argument_index: Of an input: the argument's index if it is passed by position.
         output_index: Of an output with several values: the index of the value.
         channels: Number of leading channels that are used; None for all.
+        first_unit: Where the site's units begin, in a value whose last axis has those of several
+            sites; None where all of the value is the site's.
         channels_last: Whether the last axis is the units', whatever the number of axes; None
             where the module does not tell.
         text_window: Name of the text window whose tokens the positions are, or start with; ""
             if positions are not tokens.
+        stream: The part of a row of positions, of those that `StageCall.streams` names; "" for all.
+        call: Which of the module's calls, within a call of its stage, gives the value; None for
+            all.
         mixes_branches: Whether the module's rows are not those of its stage's network, so that the
             branches of guidance in them cannot be told apart.
     """
@@ -73,8 +78,11 @@ class SiteHook:
     argument_index: int = 0
     output_index: int = 0
     channels: int | None = None
+    first_unit: int | None = None
     channels_last: bool | None = None
     text_window: str = ""
+    stream: str = ""
+    call: int | None = None
     mixes_branches: bool = False
 
     @property
@@ -112,6 +120,7 @@ class StageCall:
             position]` is presented as `[sample, branch × position]`.
         other_rows: Number of rows after those of the branches; a module may take them in a call of
             its own after that of the branches.
+        streams: Where text and picture are, in networks that put them in one row of positions.
     """
 
     rows: Mapping[Branch, slice]
@@ -120,6 +129,7 @@ class StageCall:
     sigma: float | None = None
     merged: bool = False
     other_rows: int = 0
+    streams: Mapping[str, slice] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -189,6 +199,17 @@ class TextWindow(Protocol):
             the window.
         """
 
+    def lengths(self, texts: Sequence[str]) -> Tensor | None:
+        """How many positions each text fills, where the longest text of a batch sets their number.
+
+        Args:
+            texts: Prompts.
+
+        Returns:
+            int `[text]`, on the CPU; None where all texts have as many positions, as by default.
+        """
+        return None
+
 
 @runtime_checkable
 class TextEncoder(TextWindow, Protocol):
@@ -196,13 +217,11 @@ class TextEncoder(TextWindow, Protocol):
 
     Attributes:
         stage: The name of its stage, such as `text_2`.
-        has_start_token: Whether a start token precedes the text.
         tokenizer: The transformers tokenizer.
         encoder: The transformers network.
     """
 
     stage: str
-    has_start_token: bool
     tokenizer: Any
     encoder: Any
 
@@ -453,6 +472,18 @@ class Family(PromptReader, ABC):
             `[sample, height, width, 3]` if `until` is the last stage, else None: uint8, or floats
             from 0 to 1, among which values that are not finite are found.
         """
+
+    def text_window(self, name: str, branch: Branch) -> TextWindow:
+        """A window as the texts of a branch of guidance fill it.
+
+        Args:
+            name: The window's name.
+            branch: The branch.
+
+        Returns:
+            By default the same window for both branches.
+        """
+        return self.text_windows[name]
 
     def stage_call(self, stage: str, call: int, batch: Sequence[Sample]) -> StageCall:
         """Describe one call of a stage; by default all rows are conditional, each call a step.

@@ -28,10 +28,13 @@ class Pooler:
         sequence: Whether positions after the tokens continue the sequence. False where they are a
             picture's: it has no last position, so `last` stays among the tokens, and is the mean
             where there are none.
+        closed: Whether positions after the tokens are padding, of which none counts.
     """
 
-    def __init__(self, pool: Pool, mask: Tensor | None, *, sequence: bool = True) -> None:
-        self.pool, self.mask, self.sequence = pool, mask, sequence
+    def __init__(
+        self, pool: Pool, mask: Tensor | None, *, sequence: bool = True, closed: bool = False
+    ) -> None:
+        self.pool, self.mask, self.sequence, self.closed = pool, mask, sequence, closed
         # By number of positions and device, in which the sites of one window may differ.
         self._masks: dict[tuple[int, str], Tensor] = {}
         self._weights: dict[tuple[int, str], Tensor] = {}
@@ -71,8 +74,10 @@ class Pooler:
         """The mask at all positions of a site, which may go on after the tokens."""
         key = (value.shape[1], str(value.device))
         if key not in self._masks:
-            beyond = not self.pool.startswith(TOKENS_PREFIX) and (
-                self.sequence or self.pool != "last"
+            beyond = (
+                not self.closed
+                and not self.pool.startswith(TOKENS_PREFIX)
+                and (self.sequence or self.pool != "last")
             )
             full = torch.full(value.shape[:2], beyond, device=value.device)
             # Shorter than the site where the denoiser appends positions to the text, or the prior

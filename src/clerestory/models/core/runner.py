@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clerestory.checks import check_choice, check_minimum
@@ -39,11 +40,11 @@ from clerestory.models.core.pipeline_state import (
 )
 from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
-from clerestory.models.core.runs import Run
+from clerestory.models.core.runs import Run, SiteValues
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.core.types import Branch, Edit, Options, PerSample, Pool, Sample
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import Pictures, ProgressOption
+from clerestory.types import Floats, Pictures, ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
@@ -265,10 +266,14 @@ class _Sweep:
         drawn = [array for _, array, _ in batches if array is not None]
         pictures = np.concatenate(drawn) if drawn and self.request.pictures else None
         read = [batch for batch, _, _ in batches]
+        values = collect(read, self.request.read, self.hooks, self.request.branch)
         return Run(
             sample_list=_with_picture_size(self.request.samples, pictures),
             pictures=pictures,
-            site_values=collect(read, self.request.read, self.hooks, self.request.branch),
+            site_values={
+                address: replace(values[address], lengths=self._lengths(values[address]))
+                for address in values
+            },
             attributes=self.attributes,
             bad={row: reason for _, _, bad in batches for row, reason in bad.items()},
         )
@@ -346,21 +351,40 @@ class _Sweep:
         # By rows of the whole run, since an edit may hold a value for each of its samples.
         batch_edit = edit.at(rows) if isinstance(edit, PerSample) else edit
         # Positions of edits are of the prompts, whatever branch is read.
-        texts, windows = _branch_texts(samples, "cond"), self.family.text_windows
+        texts = _branch_texts(samples, "cond")
+        windows = partial(self.family.text_window, branch="cond")
         return restrict_positions(
             batch_edit,
             self.hooks[parse(edit.site).site].text_window,
-            lambda window: windows[window].end_mask(texts),
-            lambda window, word: _word_mask(windows[window], texts, word),
+            lambda window: windows(window).end_mask(texts),
+            lambda window, word: _word_mask(windows(window), texts, word),
         )
 
     def _token_mask(self, samples: Sequence[Sample], name: str) -> Tensor:
         """Which positions of a text window are pooled: a word's, or those of real tokens."""
-        window, pool = self.family.text_windows[name], self.request.pool
+        window, pool = self.family.text_window(name, self.request.branch), self.request.pool
         texts = _branch_texts(samples, self.request.branch)
         if pool.startswith(TOKENS_PREFIX):
             return _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
         return window.end_mask(texts) if pool == "last" else window.token_mask(texts)
+
+    def _lengths(self, values: SiteValues) -> NDArray[np.int64] | None:
+        """How many positions of a site each sample has, where its batch sets their number."""
+        hook = self.hooks[values.address]
+        name = hook.text_window
+        if self.request.pool != "none" or not name:
+            return None
+        texts = _branch_texts(self.request.samples, self.request.branch)
+        lengths = self.family.text_window(name, self.request.branch).lengths(texts)
+        if lengths is None:
+            return None
+        counts: NDArray[np.int64] = lengths.numpy()
+        longest = (part.max() for part in _split_like(counts, values.batches))
+        # Where a picture's positions follow, those of a batch are not the longest text's.
+        is_text = bool(hook.stream) or all(
+            batch.shape[2] == count for batch, count in zip(values.batches, longest, strict=True)
+        )
+        return counts if is_text else None
 
     def _is_early(self, address: str) -> bool:
         """Whether a site belongs to `encode`, before the conditioning sites."""
@@ -397,7 +421,8 @@ class _Sweep:
             if not name:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
             texts = list(dict.fromkeys(_branch_texts(self.request.samples, self.request.branch)))
-            _word_mask(self.family.text_windows[name], texts, pool.removeprefix(TOKENS_PREFIX))
+            window = self.family.text_window(name, self.request.branch)
+            _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
 
 
 def _resolve(model: Model, edit: Edit) -> Edit:
@@ -412,6 +437,11 @@ def _resolve(model: Model, edit: Edit) -> Edit:
     # With the unit of an edit of one unit, which its constructor needs.
     full_address: str = getattr(edit, "address", edit.site)
     return replace(edit, site=full_address.replace(site, address, 1))
+
+
+def _split_like(counts: NDArray[np.int64], batches: Sequence[Floats]) -> list[NDArray[np.int64]]:
+    """A number for each sample, batch by batch."""
+    return np.split(counts, np.cumsum([len(batch) for batch in batches])[:-1])
 
 
 def _with_picture_size(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clerestory.errors import SiteError
 from clerestory.models.core.addresses import head_units, parse, select
@@ -40,6 +41,8 @@ class SiteValues:
         units: Which units were read; None for all.
         width: The site's number of units; None where it was not known before the run.
         heads: The site's number of attention heads; None without heads.
+        lengths: How many positions each sample has, where batches differ in their number of
+            positions; else None.
     """
 
     address: str
@@ -48,9 +51,15 @@ class SiteValues:
     units: tuple[int, ...] | None = None
     width: int | None = None
     heads: int | None = None
+    lengths: NDArray[np.int64] | None = None
 
     def array(self) -> Floats:
-        """All batches joined: float32 `[sample, step, unit]`, or with positions before units."""
+        """All batches joined: float32 `[sample, step, unit]`, or with positions before units.
+
+        Positions that a sample does not have are NaN.
+        """
+        if self.lengths is not None:
+            return _pad(self.batches, self.lengths)
         # A single batch is not copied.
         return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
 
@@ -83,6 +92,18 @@ class SiteValues:
             # after only some were read.
             attrs={"units": self.width, "heads": self.heads} if self.heads else {},
         )
+
+
+def _pad(batches: Sequence[Floats], lengths: NDArray[np.int64]) -> Floats:
+    """Batches `[sample, step, position, unit]` joined; NaN beyond the positions of a sample."""
+    _, steps, _, units = batches[0].shape
+    joined = np.full((len(lengths), steps, lengths.max(), units), np.nan, np.float32)
+    start = 0
+    for batch in batches:
+        for values, length in zip(batch, lengths[start : start + len(batch)], strict=True):
+            joined[start, :, :length] = values[:, :length]
+            start += 1
+    return joined
 
 
 def step_coordinates(steps: Sequence[Step]) -> dict[str, Any]:

@@ -120,11 +120,25 @@ class ConditionedFamily(Family):
         """
         return Extra(batch[0].options.extra).arguments([sample.prompt for sample in batch])
 
+    def pass_values(
+        self, arguments: Mapping[str, Tensor], batch: Sequence[Sample]
+    ) -> Mapping[str, Any]:
+        """Conditioning values as the pipeline takes them; by default as they are.
+
+        Args:
+            arguments: Values as handed over, by the pipeline's names.
+            batch: The samples.
+
+        Returns:
+            Keyword arguments of the pipeline's call.
+        """
+        return arguments
+
     @override
     def draw(
         self, batch: Sequence[Sample], encoding: Encoding, handoff: Handoff, until: str
     ) -> Pictures | Floats | None:
-        arguments: dict[str, Tensor] = {}
+        arguments: dict[str, Any] = {}
         for address in self.conditioning_sites:
             cond, uncond = self.conditioning_arguments[address]
             values = handoff(address, encoding.conditioning[address])
@@ -141,7 +155,7 @@ class ConditionedFamily(Family):
             halt_before([self.stage_modules[stage] for stage in later]),
         ):
             output = self.denoising_pipeline(
-                **arguments,
+                **self.pass_values(arguments, batch),
                 **encoding.arguments,
                 **{**self.pipeline_options(batch[0].options), **self.extra_arguments(batch)},
                 generator=generators,
@@ -216,6 +230,7 @@ class TextFamily(ConditionedFamily):
         size_multiple: Height and width must be multiples of this.
         sample_size: The denoiser's own size in latents: one number for both sides, or height and
             width; None for what its configuration says.
+        latent_argument: The denoiser's argument that takes the latent; None for diffusers' usual.
     """
 
     conditioning_site = CONDITION
@@ -242,6 +257,7 @@ class TextFamily(ConditionedFamily):
         guidance: float,
         size_multiple: int,
         sample_size: Any = None,
+        latent_argument: str | None = None,
     ) -> None:
         self.pipeline = self.denoising_pipeline = pipeline
         self.progress_bar_pipelines = (pipeline,)
@@ -264,7 +280,9 @@ class TextFamily(ConditionedFamily):
         # The encoder with the longest window sets the limit: the others cut what it still reads.
         self.prompt_reader = max(text_encoders, key=lambda text: text.window)
         self.conditioning_sites = tuple(hook.site.address for hook in conditioning)
-        latent, prediction = end_hooks(denoiser, self.denoiser, LATENT_ARGUMENTS[denoiser])
+        latent, prediction = end_hooks(
+            denoiser, self.denoiser, latent_argument or LATENT_ARGUMENTS[denoiser]
+        )
         self.site_hooks = [
             *(hook for text in text_encoders for hook in text.site_hooks()),
             *conditioning,
@@ -462,11 +480,11 @@ def branch_values(value: Tensor, *, both: bool) -> dict[Branch, Tensor]:
     return {"cond": cond, "uncond": uncond}
 
 
-def condition_hook(positions: int, units: int, text_window: str) -> SiteHook:
+def condition_hook(positions: int | None, units: int, text_window: str) -> SiteHook:
     """The hook of the text states that the denoiser attends to.
 
     Args:
-        positions: Number of tokens.
+        positions: Number of tokens; None where batches differ in it.
         units: Width of the states.
         text_window: The window that the positions are.
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from torch.nn import Sequential
 
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.types import Site
 
-__all__ = ["Block", "basic_hooks", "end_hooks", "map_hooks", "stream_hooks", "unet_hooks"]
+__all__ = [
+    "Block",
+    "basic_hooks",
+    "end_hooks",
+    "map_hooks",
+    "row_hooks",
+    "stream_hooks",
+    "unet_hooks",
+]
 
 PARTS = {"res": "resnets", "attn": "attentions", "down": "downsamplers", "up": "upsamplers"}
 """Modules of a UNet's block, by their names in addresses."""
+LAST_MATRICES = ("out_projection", "linear_out", "w2", "linear_2")
+"""Names of the last matrix of gated feed-forward networks: AuraFlow, FLUX.2, Z-Image, Lumina 2."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class Block:
         positions: Number of positions of its sites; None where it depends on the picture.
         text_window: The window that the positions are, or start with; "" if they are not tokens.
         affects_output: As in `Site`.
+        stream: As in `SiteHook`.
     """
 
     address: str
@@ -34,6 +47,7 @@ class Block:
     positions: int | None = None
     text_window: str = ""
     affects_output: bool = True
+    stream: str = ""
 
     def tap(
         self,
@@ -44,6 +58,7 @@ class Block:
         heads: int | None = None,
         is_input: bool = False,
         output_index: int = 0,
+        first_unit: int | None = None,
     ) -> SiteHook:
         """The hook of one value.
 
@@ -55,6 +70,7 @@ class Block:
             heads: Number of attention heads; None without heads.
             is_input: Whether the value is what the module takes rather than what it gives.
             output_index: Of a module that gives several values: the index of the value.
+            first_unit: Where the units begin in a value that has those of several sites.
 
         Returns:
             The hook.
@@ -68,7 +84,12 @@ class Block:
             self.module.get_submodule(path),
         )
         return SiteHook(
-            site, is_input=is_input, output_index=output_index, text_window=self.text_window
+            site,
+            is_input=is_input,
+            output_index=output_index,
+            first_unit=first_unit,
+            text_window=self.text_window,
+            stream=self.stream,
         )
 
     def attention(
@@ -116,19 +137,23 @@ class Block:
         """The neurons of a feed-forward network: after the non-linearity or the gate.
 
         Args:
-            path: The dotted path within the block of diffusers' `FeedForward`, or of one with a
-                gate of its own, whose last matrix is `out_projection`.
+            path: The dotted path within the block of diffusers' `FeedForward`, or of one whose
+                last matrix has another name.
 
         Returns:
             The hook of `mlp`.
         """
-        last = getattr(self.module.get_submodule(path), "out_projection", None)
-        if last is not None:
-            # No module makes the product of gate and value, so they are what this one takes.
-            return self.tap("mlp", f"{path}.out_projection", last.in_features, is_input=True)
+        mlp = self.module.get_submodule(path)
+        for name in LAST_MATRICES:
+            if (last := getattr(mlp, name, None)) is not None:
+                # No module makes the product of gate and value, so they are what this one takes.
+                return self.tap("mlp", f"{path}.{name}", last.in_features, is_input=True)
+        if hasattr(mlp, "conv_point"):
+            # Sana's has convolutions and maps, and is gated as well.
+            return self.tap("mlp", f"{path}.conv_point", mlp.conv_point.in_channels, is_input=True)
         # The width that the second matrix takes: a gated first layer has twice as many outputs
         # before its gate.
-        units = self.module.get_submodule(path).net[-1].in_features
+        units = mlp.net[-1].in_features
         return self.tap("mlp", f"{path}.net.0", units)
 
 
@@ -168,7 +193,7 @@ def basic_hooks(block: Block, text_window: str, window: int) -> list[SiteHook]:
     Returns:
         Hooks in the order in which the block computes their values.
     """
-    width = block.module.ff.net[-1].out_features
+    width = block.module.attn1.to_out[0].out_features
     hooks = [*block.attention("attn1"), block.tap("self_attn", "attn1", width)]
     if block.module.attn2 is not None:
         # Of cross-attention only the queries are positions of the picture; keys and values are
@@ -186,9 +211,12 @@ def stream_hooks(
     index: int,
     module: Any,
     width: int,
-    window: int,
+    window: int | None,
     text_window: str,
     path: str = "transformer.transformer_blocks",
+    *,
+    mlps: tuple[str, str] = ("ff", "ff_context"),
+    text_is_read: bool = True,
 ) -> list[SiteHook]:
     """One block of two streams (Esser et al. 2024), which meet in their attention.
 
@@ -196,9 +224,11 @@ def stream_hooks(
         index: The block's index.
         module: diffusers' `JointTransformerBlock`, `FluxTransformerBlock`, or one like them.
         width: Units of both streams.
-        window: Number of tokens of the text's stream.
+        window: Number of tokens of the text's stream; None where batches differ in it.
         text_window: The window that they are.
         path: The dotted path of the list of blocks in the pipeline.
+        mlps: The dotted paths within the block of the MLPs of the picture and of the text.
+        text_is_read: Whether something reads the text's stream after the block.
 
     Returns:
         Hooks of the picture's stream, then of the text's.
@@ -206,16 +236,16 @@ def stream_hooks(
     address = f"denoiser.blocks.{index}"
     picture = Block(f"{address}.image", f"{path}.{index}", module)
     text = replace(picture, address=f"{address}.text", positions=window, text_window=text_window)
-    # The last block computes nothing for the text after its attention; even the text's queries
+    # The last block may compute nothing for the text after its attention; even its queries
     # there affect nothing.
     is_last = getattr(module, "context_pre_only", False)
-    text_queries = replace(text, affects_output=not is_last)
+    text_output = replace(text, affects_output=text_is_read and not is_last)
     hooks = [
         *picture.attention("attn"),
         picture.tap("self_attn", "attn", width),
-        picture.mlp("ff"),
+        picture.mlp(mlps[0]),
         picture.tap("resid", "", width, output_index=1),
-        *text_queries.attention("attn", "q", added=True),
+        *text_output.attention("attn", "q", added=True),
         *text.attention("attn", "kv", added=True),
     ]
     # Stable Diffusion 3.5 medium has a second attention of the picture to itself in its first
@@ -227,10 +257,49 @@ def stream_hooks(
         return hooks
     return [
         *hooks,
-        text.tap("self_attn", "attn", width, output_index=1),
-        text.mlp("ff_context"),
-        text.tap("resid", "", width),
+        text_output.tap("self_attn", "attn", width, output_index=1),
+        text_output.mlp(mlps[1]),
+        text_output.tap("resid", "", width),
     ]
+
+
+def row_hooks(name: str, modules: Any, streams: Mapping[str, str]) -> list[SiteHook]:
+    """Blocks of a transformer in which text and picture are one row of positions.
+
+    Args:
+        name: The attribute of the transformer: `layers`, whose blocks are `denoiser.blocks.N`, or
+            the name that they have in addresses as well.
+        modules: The blocks.
+        streams: Parts of the row, as `StageCall.streams` has them, with their text windows; blocks
+            with several have them in their addresses.
+
+    Returns:
+        Hooks block by block, part by part.
+    """
+    hooks: list[SiteHook] = []
+    address = "blocks" if name == "layers" else name
+    for index, module in enumerate(modules):
+        attention = "attention" if hasattr(module, "attention") else "attn"
+        width = module.get_submodule(attention).to_out[0].out_features
+        for stream, window in streams.items():
+            block = Block(
+                f"denoiser.{address}.{index}" + (f".{stream}" if len(streams) > 1 else ""),
+                f"transformer.{name}.{index}",
+                module,
+                text_window=window,
+                stream=stream,
+            )
+            # Nothing reads the text's positions after the last block.
+            ends = stream == "text" and index == len(modules) - 1
+            output = replace(block, affects_output=not ends)
+            hooks += [
+                *output.attention(attention, "q"),
+                *block.attention(attention, "kv"),
+                output.tap("self_attn", attention, width),
+                output.mlp("feed_forward"),
+                output.tap("resid", "", width),
+            ]
+    return hooks
 
 
 def unet_hooks(path: str, unet: Any, text_window: str = "", window: int = 0) -> list[SiteHook]:
@@ -280,22 +349,50 @@ def map_hooks(stage: str, path: str, decoder: Any) -> list[SiteHook]:
 
 
 def _map_hook(part: Block) -> SiteHook:
-    module = part.module
-    units = getattr(module, "out_channels", None) or getattr(module, "out_dim", None)
-    # The attention of an autoencoder has neither.
-    return part.tap("out", "", module.to_out[0].out_features if units is None else units)
+    return part.tap("out", "", _map_units(part.module))
+
+
+def _map_units(module: Any) -> int:
+    """The number of channels of the map that a module of an autoencoder or UNet gives."""
+    for name in ("out_channels", "out_dim"):
+        units: int | None = getattr(module, name, None)
+        if units is not None:
+            return units
+    if hasattr(module, "resample"):
+        # Qwen-Image's autoencoder, whose convolution of a resampling is within.
+        return _map_units(module.resample[-1])
+    if hasattr(module, "interpolate"):
+        # Sana's autoencoder, which may turn channels into pixels.
+        factor = 1 if module.interpolate else module.factor**2
+        return _map_units(module.conv) // factor
+    if hasattr(module, "conv2"):
+        return _map_units(module.conv2)
+    if hasattr(module, "conv_out"):
+        return _map_units(module.conv_out.conv_point)
+    # Attentions, of which some have no list of output layers.
+    units = module.to_out[0].out_features if hasattr(module, "to_out") else module.dim
+    return units
 
 
 def _parts(stage: str, path: str, network: Any) -> Iterator[Block]:
     """Residual blocks, attentions and resamplings of a UNet-like network."""
+    ups = _list(network, "up_blocks")
+    if ups and isinstance(ups[0], Sequential):
+        # Sana's autoencoder, whose blocks of several kinds run from the last to the first.
+        for name in reversed(range(len(ups))):
+            for index, module in enumerate(ups[name]):
+                yield Block(
+                    f"{stage}.up.{name}.{index}", f"{path}.up_blocks.{name}.{index}", module
+                )
+        return
     blocks = [(f"down.{i}", f"down_blocks.{i}") for i in range(len(_list(network, "down_blocks")))]
     blocks += [("mid", "mid_block")] if getattr(network, "mid_block", None) is not None else []
-    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(_list(network, "up_blocks")))]
-    for name, block in blocks:
+    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(ups))]
+    for part, block in blocks:
         for short, attribute in PARTS.items():
             for index, module in enumerate(_list(network.get_submodule(block), attribute)):
                 if module is not None:
-                    address = f"{stage}.{name}.{short}.{index}"
+                    address = f"{stage}.{part}.{short}.{index}"
                     yield Block(address, f"{path}.{block}.{attribute}.{index}", module)
 
 

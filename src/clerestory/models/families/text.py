@@ -80,7 +80,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         self.normalize = (
             normalize if convert is None else lambda text: convert(normalize(text), self.tokenizer)
         )
-        self.whole = Block(self.stage, name, self.encoder, self.window, self.stage)
+        self.whole = Block(self.stage, name, self.encoder, self.positions, self.stage)
         # One tokenization serves the encoder, the mask of real tokens and the check of lengths.
         self._tokens = lru_cache(maxsize=4)(self._tokenize_padded)
         self._ids = lru_cache(maxsize=4)(self._tokenize_untruncated)
@@ -92,6 +92,11 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
             self.encoder.get_submodule(self.blocks_path)
         except AttributeError as error:
             raise UnfamiliarPartError(f"{self.name} is a {type(self.encoder).__name__}") from error
+
+    @property
+    def positions(self) -> int | None:
+        """Number of positions of its sites; None where it differs from batch to batch."""
+        return self.window
 
     @property
     @abstractmethod
@@ -124,7 +129,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
                 f"{self.stage}.blocks.{index}",
                 f"{self.name}.{self.blocks_path}.{index}",
                 module,
-                self.window,
+                self.positions,
                 self.stage,
                 affects_output=index < len(blocks) - self.unused_blocks,
             )
@@ -170,7 +175,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     def tokenize(self, prompt: str) -> list[str]:
         (ids,) = self.token_ids([prompt])
         tokens = self.tokenizer.convert_ids_to_tokens(ids)
-        return [token.removesuffix("</w>").removeprefix("▁") for token in tokens]
+        return [token.removesuffix("</w>").lstrip("▁Ġ") for token in tokens]
 
     @override
     def round_trip(self, texts: Sequence[str]) -> list[str]:
@@ -206,13 +211,11 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
 
     @override
     def check_prompts(self, prompts: Sequence[str]) -> None:
-        for ids in self._untruncated(prompts).input_ids:
-            if len(ids) > self.window:
-                length = len(ids) - (self.window - self.capacity)
-                # The last position of the window is end-of-text, so one token fewer is kept.
-                cut = self.tokenizer.decode(ids[self.window - 1 : -1]).strip()
+        for ids in self.token_ids(prompts):
+            if len(ids) > self.capacity:
+                cut = self.tokenizer.decode(ids[self.capacity :]).strip()
                 raise PromptError(
-                    f"The prompt has {length} tokens and the text window holds {self.capacity};"
+                    f"The prompt has {len(ids)} tokens and the text window holds {self.capacity};"
                     f" this would be cut: {cut!r}. Shorten it."
                 )
 

@@ -198,8 +198,9 @@ def check_complete(folder: Path, pipeline: Any) -> None:
 
 def _current_name(key: str) -> str:
     """A weight's current name: older files have other names for the same."""
-    # transformers 5 dropped this prefix from CLIP text encoders; their files keep it.
-    key = key.removeprefix("text_model.")
+    # transformers 5 dropped or moved these prefixes of CLIP's text encoders and of language models
+    # within models of texts and pictures; their files keep them.
+    key = re.sub(r"^((text_model|language_model|model)\.)+", "", key)
     return re.sub(r"\.(query|key|value|proj_attn)\.(?=weight$|bias$)", _rename_attention, key)
 
 

@@ -1,0 +1,180 @@
+"""Families whose text encoder is a language model, against plain hooks on the bare pipeline."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import xarray
+from families import built, family_model, small_model
+from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare
+from language_families import LANGUAGE_FAMILIES, flux_2
+
+from clerestory.edits import Patch
+from clerestory.errors import EditError
+from clerestory.models import load
+from clerestory.recordings import record
+
+pytestmark = DIFFUSERS_WARNINGS
+PROMPTS = ["a cat", "my zebra by a dog"]
+ROWS_OR_CALLS = {
+    "qwen_image": "calls",
+    "flux_2": "single",
+    "flux_2_klein": "calls",
+    "z_image": "cond first",
+    "sana": "uncond first",
+    "sana_sprint": "single",
+    "lumina_2": "calls",
+    "cogview_4": "calls",
+}
+"""How the branches of guidance reach the denoiser: rows of one call, or calls of their own."""
+MODULES = {
+    "qwen_image": ("transformer_blocks.1.attn.to_k", "denoiser.blocks.1.image/k"),
+    "flux_2": ("single_transformer_blocks.1", "denoiser.single.1/resid"),
+    "flux_2_klein": ("transformer_blocks.0.ff.act_fn", ""),
+    "z_image": ("layers.0.attention.to_v", "denoiser.blocks.0.image/v"),
+    "sana": ("transformer_blocks.1.attn2", "denoiser.blocks.1/cross_attn"),
+    "sana_sprint": ("transformer_blocks.0.attn1.to_q", "denoiser.blocks.0/q"),
+    "lumina_2": ("layers.1", "denoiser.blocks.1.image/resid"),
+    "cogview_4": ("transformer_blocks.0.ff.net.0", "denoiser.blocks.0.text/mlp"),
+}
+"""A module of each denoiser with its site."""
+
+
+def outputs_of(pipeline, path, draw):
+    """What a module gives in a run of the pipeline alone, call by call."""
+    outputs = []
+    root, _, inside = path.partition(".")
+    module = getattr(pipeline, root).get_submodule(inside)
+    hook = module.register_forward_hook(lambda module, args, output: outputs.append(output))
+    try:
+        draw()
+    finally:
+        hook.remove()
+    return [output[0] if isinstance(output, tuple) else output for output in outputs]
+
+
+def branch_rows(name, outputs, count):
+    """The rows of the prompts and of the negative prompts, step by step."""
+    kind = ROWS_OR_CALLS[name]
+    if kind == "calls":
+        return outputs[::2], outputs[1::2]
+    if kind == "single":
+        return outputs, None
+    first = [output[:count] for output in outputs]
+    second = [output[count:] for output in outputs]
+    return (first, second) if kind == "cond first" else (second, first)
+
+
+def tokens_of(model, prompt):
+    """Positions of the prompt's tokens, by what they spell in the order of the encoder's ids."""
+    window = model.family.text_windows["text"]
+    ids = window._padded([prompt]).input_ids[0]
+    return ids, window.token_mask([prompt])[0]
+
+
+@pytest.mark.parametrize("name", LANGUAGE_FAMILIES)
+def test_the_encoder_reads_what_the_pipeline_tokenizes_and_masks_spell_the_prompt(name):
+    model = family_model(name)
+    window = model.family.text_windows["text"]
+    (embedding,) = [s for s in model.sites.values() if s.address == "text/tokens"]
+    first, *_ = outputs_of(model.pipeline, embedding.path, lambda: bare(model, PROMPTS[1:], 0))
+    ids, own = tokens_of(model, PROMPTS[1])
+    weight = embedding.module.weight[ids]
+    # Gemma scales its embeddings.
+    scale = (first[0] / weight.detach()).nanmedian()
+    assert torch.allclose(first[0], weight * scale, atol=1e-5)
+    assert window.tokenizer.decode(ids[own]).strip() == PROMPTS[1]
+    word = window.word_mask(PROMPTS[1:], "zebra")[0]
+    assert window.tokenizer.decode(ids[word]).strip() == "zebra"
+    assert not (word & ~own).any() and own.sum() > word.sum() > 1
+
+
+@pytest.mark.parametrize("name", LANGUAGE_FAMILIES)
+def test_values_are_those_of_a_plain_hook_by_step_branch_and_sample(name):
+    model = family_model(name)
+    path, site = MODULES[name]
+    site = site or "denoiser.blocks.0.image/mlp"
+    options = {} if ROWS_OR_CALLS[name] == "single" else {"negative": "a big dog"}
+    # One prompt at a time, as padding and packing differ between families.
+    for prompt, branch in itertools.product(PROMPTS, ("cond", "uncond")):
+        if branch == "uncond" and ROWS_OR_CALLS[name] == "single":
+            continue
+        outputs = outputs_of(
+            model.pipeline,
+            f"transformer.{path}",
+            lambda prompt=prompt: bare(model, [prompt], 3, **options),
+        )
+        if name == "cogview_4":
+            # The picture's MLP, then the text's, by the same module.
+            outputs = outputs[1::2]
+        cond, uncond = branch_rows(name, outputs, 1)
+        expected = torch.stack(list(cond if branch == "cond" else uncond), 1)
+        if name == "z_image":
+            # 16 patches of the picture come first.
+            expected = expected[:, :, :16]
+        if name == "lumina_2":
+            # One patch of the picture comes last.
+            expected = expected[:, :, -1:]
+        found = model.run(
+            PROMPTS, 3, read=site, branch=branch, pool="none", pictures=False, **options
+        ).read(site)
+        row = found.values[PROMPTS.index(prompt)]
+        row = row[:, : expected.shape[2]] if site.endswith("text/mlp") else row
+        assert np.allclose(row, expected[0], atol=2e-4), (prompt, branch)
+
+
+@pytest.mark.parametrize("name", LANGUAGE_FAMILIES)
+def test_a_sample_is_the_same_in_any_batch_where_prompts_differ_in_length(name):
+    model = family_model(name)
+    sites = ["text.blocks.0/mlp", "denoiser/condition", "denoiser/prediction"]
+    for pool in ("mean", "last", "none"):
+        whole, apart = (
+            model.run(PROMPTS, 1, read=sites, pool=pool, batch=batch) for batch in (2, 1)
+        )
+        assert np.abs(whole.pictures.astype(int) - apart.pictures).max() <= 1
+        for site in sites:
+            values = [run.read(site).values for run in (whole, apart)]
+            assert np.allclose(*values, atol=1e-3, equal_nan=True), (site, pool)
+
+
+def test_positions_that_a_sample_does_not_have_are_nan_and_are_not_patched(tmp_path):
+    model, site = family_model("qwen_image"), "text.blocks.0/resid"
+    run = model.run(PROMPTS, 0, read=site, pool="none", batch=1)
+    values = run.read(site).values
+    counts = model.family.text_windows["text"].lengths(PROMPTS).tolist()
+    assert counts[0] < counts[1] == values.shape[2]
+    for row, count in zip(values, counts, strict=True):
+        assert np.isfinite(row[:, :count]).all() and np.isnan(row[:, count:]).all()
+    patched = model.run(PROMPTS, 0, edits=[Patch(site, values[:, 0])], batch=2)
+    assert np.abs(patched.pictures.astype(int) - run.pictures).max() <= 1
+    with pytest.raises(EditError, match="positions must fit"):
+        model.run(PROMPTS[:1], 0, edits=[Patch(site, values[1:, 0])])
+    recording = record(model, PROMPTS, 0, sites=site, pool="none", out=tmp_path / "r", batch=2)
+    assert len(recording) == 2
+    group = xarray.open_datatree(tmp_path / "r" / "activations.zarr", engine="zarr")[site]
+    assert group["length"].values.tolist() == counts
+    assert np.allclose(group["value"].values, values, atol=0.05, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [name for name in LANGUAGE_FAMILIES if name != "flux_2_klein"])
+def test_a_family_opens_from_its_folder_and_draws_the_same(name, tmp_path):
+    # FLUX.2's own class takes the states of blocks that shallow encoders do not have.
+    pipeline = built(flux_2, layers=31) if name == "flux_2" else built(LANGUAGE_FAMILIES[name])
+    pipeline.save_pretrained(tmp_path / "model")
+    model = load(tmp_path / "model", device="cpu")
+    expected = small_model(pipeline, steps=1)
+    # What is not saved: the tiny pipelines' own templates.
+    for attribute in ("prompt_template_encode", "prompt_template_encode_start_idx"):
+        if hasattr(pipeline, attribute):
+            setattr(model.pipeline, attribute, getattr(pipeline, attribute))
+    assert type(model.family) is type(expected.family)
+    assert list(model.sites) == list(expected.sites)
+
+
+def test_the_heads_of_keys_and_values_are_those_that_queries_share():
+    model = family_model("z_image")
+    q, k = (model.sites[f"text.blocks.0/{tap}"] for tap in ("q", "k"))
+    assert (q.heads, k.heads) == (4, 2)
+    run = model.run("a cat", 0, read=["text.blocks.0/k[h1]"], pictures=False)
+    assert run.read("text.blocks.0/k").unit.values.tolist() == list(range(8, 16))
