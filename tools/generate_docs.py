@@ -161,7 +161,7 @@ if measure_concepts.is_current():
     PAGES["../explanation/where-concepts-are.md"] = measure_concepts.page
 else:
     OUTDATED.append("measure_concepts")
-if _measured(measure_causal_effects) and measure_causal_effects.is_current():
+if measure_causal_effects.is_complete():
     PAGES["../explanation/what-controls-the-picture.md"] = measure_causal_effects.page
 else:
     OUTDATED.append("measure_causal_effects")
