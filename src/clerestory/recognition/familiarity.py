@@ -155,6 +155,8 @@ def measure_familiarity(
     observer = Observer.of(model, classifiers)
     for phrase in phrases:
         _check_phrase(model, phrase, contexts)
+    if out is not None:
+        ObservationStore.check_folder(out)
     controls_of = {
         phrase: _controls(model, phrase, phrases, controls, count, seed) for phrase in phrases
     }

@@ -18,7 +18,7 @@ import numpy as np
 from clerestory.errors import EvidenceError
 from clerestory.io.reading import wrap_errors
 from clerestory.io.tensor_files import read_arrays
-from clerestory.io.writing import atomic_file, open_planned_folder
+from clerestory.io.writing import atomic_file, check_empty_folder, open_planned_folder
 from clerestory.recognition.observation import Observation
 
 __all__ = ["NAMES", "ObservationStore"]
@@ -46,6 +46,20 @@ class ObservationStore:
                 folder, PLAN, plan, other="names of another kind", error=EvidenceError
             )
             (folder / NAMES).mkdir(exist_ok=True)
+
+    @staticmethod
+    def check_folder(folder: Path) -> None:
+        """Check that a folder is new, empty, or has observations; nothing is written.
+
+        Args:
+            folder: The folder.
+
+        Raises:
+            OutputError: It has something else in it.
+        """
+        # A process that was killed may have left a part of the plan.
+        if not any((folder / name).exists() for name in (PLAN, f"{PLAN}.part")):
+            check_empty_folder(folder)
 
     def read(self, name: str, *, pictures: bool) -> Observation | None:
         """Read the observation of a name; None where there is none, or it lacks pictures.
