@@ -14,5 +14,5 @@ def call(app: Any, *arguments: object, status: int = 0) -> Any:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, ClerestoryError):
         raise result.exception
-    assert result.exit_code == status, result.output
+    assert result.exit_code == status, (result.output, result.exception)
     return result

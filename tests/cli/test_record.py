@@ -121,10 +121,10 @@ def test_bad_samples_are_listed_at_the_end(prompts, tmp_path, monkeypatch):
 
     copy = recorder._copy
 
-    def spoil(array, values, name, bad, first):
+    def spoil(array, values, name, bad, first, lengths=None):
         values = values.astype(float)
         values[0] = float("nan") if name != "pictures" and first == 2 else values[0]
-        copy(array, values, name, bad, first)
+        copy(array, values, name, bad, first, lengths)
 
     monkeypatch.setattr(recorder, "_copy", spoil)
     result = call(*command(prompts, tmp_path / "rec"))

@@ -70,7 +70,7 @@ def test_prompts_that_look_like_numbers_or_like_nothing_are_texts(tmp_path: Path
         ("prompt,style,style\na,b,c\n", "column 'style' twice"),
         ('prompt,style\n"a cat,ink\n', "cannot be read as .csv"),
         ("prompt;style\na cat;ink\n", "no column 'prompt'; it has prompt;style"),
-        ("a cat\n".encode("utf-16"), "cannot be read"),
+        ("a cat\n".encode("utf-16"), "it seems to be UTF-16"),
         ("prompt\n", "no prompt"),
         ("", "cannot be read|no column|no prompt"),
     ],
