@@ -160,7 +160,9 @@ ROLES = "system\nuser\nassistant\n"
 def _with_states(kind: Any, *states: int) -> Any:
     """A pipeline's class whose text states come of other blocks, since ours are few."""
 
-    def encode_prompt(self: Any, *args: Any, text_encoder_out_layers: Any = states, **more: Any):
+    def encode_prompt(
+        self: Any, *args: Any, text_encoder_out_layers: Any = states, **more: Any
+    ) -> Any:
         return kind.encode_prompt(self, *args, text_encoder_out_layers=states, **more)
 
     return type(kind.__name__, (kind,), {"encode_prompt": encode_prompt})
@@ -270,7 +272,9 @@ def z_image() -> Any:
 def _with_instructions(kind: Any, *instructions: str) -> Any:
     """A pipeline's class with shorter instructions than its own before each prompt."""
 
-    def call(self: Any, *args: Any, complex_human_instruction: Any = instructions, **more: Any):
+    def call(
+        self: Any, *args: Any, complex_human_instruction: Any = instructions, **more: Any
+    ) -> Any:
         return kind.__call__(
             self, *args, complex_human_instruction=complex_human_instruction, **more
         )
