@@ -1,4 +1,4 @@
-"""Our overhead against nnsight's, on Lancet: the same sites of the text encoder, of the denoiser.
+"""Our overhead against nnsight's, on the same sites: Lancet's, and networks' of true widths.
 
 (ours − bare) / (nnsight − bare), each the median of runs that take turns. All keep every position.
 """
@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import statistics
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,6 +87,97 @@ def text(model: clerestory.Model) -> None:
     compare_overhead("the same by plain torch hooks, which is the least", bare, hooked, theirs)
 
 
+def transformer(folder: Path) -> None:
+    """Stable Diffusion 3 with 12 blocks as wide as DiT-B, and CLIP-L; random weights."""
+    from nnsight.modeling.diffusion import DiffusionModel
+
+    wide_pipeline().save_pretrained(folder)
+    # Without T5, which plain diffusers wants to hear of.
+    parts: dict[str, Any] = {"text_encoder_3": None, "tokenizer_3": None}
+    traced = DiffusionModel(str(folder), dispatch=True, **parts)
+    traced.pipeline.set_progress_bar_config(disable=True)
+    model = clerestory.load(folder)
+    pipeline = model.pipeline
+    options: dict[str, Any] = {"height": 256, "width": 256}
+    usual = {**options, "num_inference_steps": 2, "output_type": "latent"}
+
+    def bare() -> object:
+        return pipeline(PROMPTS[:1], generator=torch.Generator().manual_seed(0), **usual)
+
+    pipeline.set_progress_bar_config(disable=True)
+    for pattern in ("denoiser.*/resid,denoiser.*/self_attn,denoiser.*/q",):
+        sites = model.sites.match(pattern)
+        read = [site.address for site in sites]
+        envoys = [_envoy(traced, site.path) for site in sites]
+
+        def theirs(envoys: list[Any] = envoys) -> object:
+            with torch.no_grad(), traced.generate(PROMPTS[:1], seed=0, **usual) as tracer:
+                cache = tracer.cache(modules=envoys).save()
+            return cache
+
+        def ours(read: list[str] = read) -> object:
+            return model.run(
+                PROMPTS[:1], 0, read=read, pool="none", pictures=False, stop="never", steps=2,
+                **options,
+            )  # fmt: skip
+
+        compare_overhead(f"{len(read)} sites of true width ({pattern})", bare, ours, theirs, 7)
+
+
+def wide_pipeline() -> Any:
+    """The pipeline of `transformer`, with Lancet's tokenizer."""
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        SD3Transformer2DModel,
+        StableDiffusion3Pipeline,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    tokenizer = clerestory.load("lancet").pipeline.prior_tokenizer
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        max_position_embeddings=tokenizer.model_max_length,
+        projection_dim=768,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    encoder = CLIPTextModelWithProjection(config).eval()
+    transformer = SD3Transformer2DModel(
+        sample_size=32,
+        num_layers=12,
+        attention_head_dim=64,
+        num_attention_heads=12,
+        joint_attention_dim=1536,
+        caption_projection_dim=768,
+        pooled_projection_dim=1536,
+        pos_embed_max_size=64,
+    )
+    vae = AutoencoderKL(
+        latent_channels=16,
+        shift_factor=0.0,
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+    )
+    return StableDiffusion3Pipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        text_encoder_2=encoder,
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
+    )
+
+
 def pictures(model: clerestory.Model) -> None:
     """The whole pipeline, drawn by nnsight's `DiffusionModel` from the same folder."""
     from nnsight.modeling.diffusion import DiffusionModel
@@ -115,3 +208,5 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     text(clerestory.load("lancet"))
     pictures(clerestory.load("lancet"))
+    with tempfile.TemporaryDirectory() as folder:
+        transformer(Path(folder) / "wide")
