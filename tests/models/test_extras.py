@@ -183,6 +183,7 @@ def test_embeddings_take_the_place_of_the_prompt():
         ({"prompt_embeds": torch.zeros(3, 16, 32)}, OptionError, "a function of the prompts"),
         ({"clip_skp": 1}, OptionError, "clip_skip"),
         ({"num_inference_steps": 3}, OptionError, "write steps="),
+        ({"pag_scale": 3.0}, OptionError, "write perturbed_guidance="),
         ({"output_type": "pil"}, OptionError, "leave it out"),
         ({"callback_on_step_end": print}, OptionError, "leave it out"),
         ({"clip_skip": object()}, OptionError, "of type object"),
@@ -254,6 +255,10 @@ def test_they_are_compared_and_saved_by_what_they_hold():
     assert saved[0] == saved[1] != saved[2]
     functions = [lambda prompts: None, lambda prompts: None]
     assert Extra({"x": functions[0]}) == Extra({"x": functions[0]}) != Extra({"x": functions[1]})
+    lists = Extra({"image": [picture(0), picture(1)]})
+    assert lists.arguments(["a cat"])["image"][0].size == (SIDE, SIDE)
+    with pytest.raises(OptionError, match="give the value itself"):
+        Extra(dict(lists)).arguments(["a cat"])
     model = family_model("stable_diffusion")
     keys = {
         sample_key("m", "a cat", 0, model.options(extra=extra), [], "picture")

@@ -131,8 +131,8 @@ class Attachment:
         self._visits.end_stage_call(stage, self._call_counts[stage], self._current_call(stage))
         self._call_counts[stage] += 1
         self._current_calls.pop(stage, None)
-        for address, site_hook in self._site_hooks.items():
-            if site_hook.site.stage == stage:
+        for address in self._module_calls:
+            if self._site_hooks[address].site.stage == stage:
                 self._module_calls[address] = 0
 
     def set_unreadable(self, address: str, reason: str) -> None:

@@ -33,6 +33,7 @@ OPTIONS = {
     "num_inference_steps": "steps",
     "guidance_scale": "guidance",
     "true_cfg_scale": "true_guidance",
+    "pag_scale": "perturbed_guidance",
     "prior_num_inference_steps": "prior_steps",
     "prior_guidance_scale": "prior_guidance",
     "generator": "seeds",
@@ -75,10 +76,10 @@ class Extra(dict[str, Any]):
             OptionError: Of a value only the digest was saved.
         """
         for name, value in self.values_by_name.items():
-            if isinstance(value, str) and value.startswith((DIGEST, FUNCTION)):
+            if _is_lost(value):
                 raise OptionError(
-                    f"Of extra[{name!r}] only {value} was saved: give the value itself, as "
-                    f"model.defaults = model.defaults.replace(extra={{{name!r}: …}})."
+                    f"Of extra[{name!r}] only {self[name]!r:.80} was saved: give the value itself, "
+                    f"as model.defaults = model.defaults.replace(extra={{{name!r}: …}})."
                 )
         return {
             name: value(list(prompts)) if callable(value) else value
@@ -132,6 +133,14 @@ def _saved(name: str, value: Any) -> Any:
         )
     head = f"{array.dtype.str}{array.shape}".encode()
     return DIGEST + hashlib.sha256(head + array.tobytes()).hexdigest()[:16]
+
+
+def _is_lost(value: Any) -> bool:
+    """Whether a value was saved by its digest or name, or a part of it was."""
+    if isinstance(value, str):
+        return value.startswith((DIGEST, FUNCTION))
+    parts = value.values() if isinstance(value, Mapping) else value
+    return isinstance(value, Mapping | list | tuple) and any(map(_is_lost, parts))
 
 
 def _function_name(function: Any) -> str:

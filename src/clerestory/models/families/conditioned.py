@@ -310,13 +310,16 @@ class TextFamily(ConditionedFamily):
 
     @override
     def bypassed(self, site: Site, options: Options) -> str:
-        if site.stage not in self.encoder_stages:
+        # First of all, since this is asked of every site of every run.
+        if not options.extra or site.stage not in self.encoder_stages:
             return ""
         given = [name for name in options.extra if name in self.encoded_arguments]
         if given:
             return f"{' and '.join(given)} of extra take the place of what the text encoders give"
         skipped = options.extra.get("clip_skip") or 0
-        # `affects_output` counts the blocks that are left out in any case.
+        if not skipped or site.stage not in self.skipping_stages:
+            return ""
+        # Of the blocks that are not left out in any case.
         fed = [
             other.site.address.partition("/")[0]
             for other in self.site_hooks
@@ -324,11 +327,8 @@ class TextFamily(ConditionedFamily):
             and other.site.tap == "resid"
             and other.site.affects_output
         ]
-        if site.stage in self.skipping_stages and skipped:
-            block = site.address.partition("/")[0]
-            if block in fed[len(fed) - skipped :]:
-                return f"clip_skip={skipped} of extra leaves this block out"
-        return ""
+        is_skipped = site.address.partition("/")[0] in fed[-skipped:]
+        return f"clip_skip={skipped} of extra leaves this block out" if is_skipped else ""
 
     @property
     @override
