@@ -194,6 +194,13 @@ def test_what_would_not_do_what_is_asked_is_refused(extra, error, words):
         family_model("stable_diffusion").run("a cat", 0, extra=extra)
 
 
+def test_states_of_a_branch_that_is_not_drawn_are_refused():
+    model = family_model("stable_diffusion")
+    extra = {"negative_prompt_embeds": torch.zeros(1, *model.sites["denoiser/condition"].shape)}
+    with pytest.raises(OptionError, match="which these options do not use"):
+        model.run("a cat", 0, guidance=1.0, extra=extra)
+
+
 def test_sites_of_a_text_encoder_that_is_not_used_are_refused():
     model = family_model("stable_diffusion")
     extra = {"prompt_embeds": torch.zeros(1, *model.sites["denoiser/condition"].shape)}

@@ -26,8 +26,8 @@ from clerestory.evaluation.objectives import DirectionTerm
 from clerestory.evaluation.terms import measure_terms
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.family import TextEncoder
 from clerestory.models.core.seeds import item_seeds
+from clerestory.models.core.text_windows import TextEncoder
 from clerestory.stats.clustered_intervals import mean_interval
 from clerestory.types import Floats, Integers, Progress
 

@@ -40,13 +40,13 @@ class Patch(SiteEdit, PerSample):
 
     def __post_init__(self) -> None:
         values = number_array(EditError, f"The value of the edit at {self.site}", self.values)
-        absent: NDArray[np.bool_] = np.zeros(values.shape[:-1], bool)
+        missing: NDArray[np.bool_] = np.zeros(values.shape[:-1], bool)
         if values.ndim == 3:
-            absent = np.asarray(np.isnan(values).all(-1))
+            missing = np.asarray(np.isnan(values).all(-1))
             # All of a sample's positions are NaN where it was not finite, or is not recorded.
-            absent &= ~absent.all(1, keepdims=True)
-        finite = single_precision(self.site, np.where(absent[..., None], 0, values))
-        object.__setattr__(self, "values", np.where(absent[..., None], np.nan, finite))
+            missing &= ~missing.all(1, keepdims=True)
+        finite = single_precision(self.site, np.where(missing[..., None], 0, values))
+        object.__setattr__(self, "values", np.where(missing[..., None], np.nan, finite))
 
     @property
     @override

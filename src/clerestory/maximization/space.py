@@ -16,7 +16,7 @@ import numpy as np
 
 from clerestory.errors import SearchError
 from clerestory.maximization.vocabularies import default_words, vocabulary_words
-from clerestory.models.core.family import TextEncoder, TextWindow
+from clerestory.models.core.text_windows import TextEncoder, TextWindow
 
 if TYPE_CHECKING:
     from clerestory.models import Model

@@ -14,7 +14,7 @@ from clerestory.checks import check_minimum
 from clerestory.errors import EvidenceError, OptionError, PromptError
 from clerestory.evaluation import CacheOption, Evaluator, fill
 from clerestory.models import Model
-from clerestory.models.core.family import TextEncoder
+from clerestory.models.core.text_windows import TextEncoder
 from clerestory.models.provenance import provenance_of
 from clerestory.recognition.contexts import (
     CONTEXTS,

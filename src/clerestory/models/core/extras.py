@@ -21,7 +21,7 @@ from torch import Tensor
 from clerestory.errors import OptionError
 from clerestory.registry import suggest
 
-__all__ = ["Extra", "check_extra"]
+__all__ = ["Extra", "check_extra", "provided_states"]
 
 DIGEST, FUNCTION = "sha256:", "function:"
 """What stands before the digests of values and the names of functions."""
@@ -106,6 +106,38 @@ def check_extra(extra: Mapping[str, Any], pipeline: str, arguments: Sequence[str
         if name not in arguments:
             known = [each for each in arguments if each not in OPTIONS and each not in FIXED]
             raise OptionError(f"{pipeline} takes no argument {name!r:.80}.{suggest(name, known)}")
+
+
+def provided_states(
+    given: Mapping[str, Any], encoded: Mapping[str, Any], count: int
+) -> dict[str, Tensor]:
+    """States that are given in the place of encoded ones, a row for each sample.
+
+    Args:
+        given: Arrays or tensors by the names of the pipeline's arguments.
+        encoded: What the text encoders gave; None or nothing for a branch that is not drawn.
+        count: Number of samples.
+
+    Returns:
+        The states by name, in the precision and on the device of the encoded ones.
+
+    Raises:
+        OptionError: They have another shape than the encoded ones, or would not be used.
+    """
+    states = {}
+    for name, value in given.items():
+        own = encoded.get(name)
+        if own is None:
+            raise OptionError(f"extra has {name!r}, which these options do not use: leave it out.")
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+        if tensor.shape[1:] != own.shape[1:] or len(tensor) not in (1, count):
+            raise OptionError(
+                f"extra[{name!r}] has the shape {list(tensor.shape)}, and {count} samples take "
+                f"{list(own.shape)}: give one row for all, or a function of the prompts that gives "
+                "a row for each."
+            )
+        states[name] = tensor.to(own).expand(count, *own.shape[1:])
+    return states
 
 
 def _saved(name: str, value: Any) -> Any:

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from clerestory.errors import ModelError, SiteError
 from clerestory.models.core.attachment import Attachment, Tap
-from clerestory.models.core.family import StageCall, TapCallback, TextEncoder
+from clerestory.models.core.family import StageCall, TapCallback
 from clerestory.models.core.hooks import attach
 from clerestory.models.core.pipeline_state import (
     hide_progress_bars,
     hold_pipeline,
     prepare_pipeline,
 )
+from clerestory.models.core.text_windows import TextEncoder
 from clerestory.models.core.types import Step
 from clerestory.types import Floats
 

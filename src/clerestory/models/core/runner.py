@@ -29,7 +29,7 @@ from clerestory.errors import (
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import SiteSelection, parse
 from clerestory.models.core.attachment import Attachment, Tap
-from clerestory.models.core.family import Encoding, TapCallback, TextWindow
+from clerestory.models.core.family import Encoding, TapCallback
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import attach
 from clerestory.models.core.pipeline_state import (
@@ -42,6 +42,7 @@ from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
 from clerestory.models.core.runs import Run, SiteValues
 from clerestory.models.core.seeds import check_seeds
+from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Edit, Options, PerSample, Pool, Sample
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Floats, Pictures, ProgressOption

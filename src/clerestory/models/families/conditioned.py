@@ -16,20 +16,20 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.errors import OptionError, SiteError
-from clerestory.models.core.extras import Extra, check_extra
+from clerestory.errors import SiteError
+from clerestory.models.core.extras import Extra, check_extra, provided_states
 from clerestory.models.core.family import (
     Encoding,
     Family,
     Handoff,
     SiteHook,
     StageCall,
-    TextWindow,
     restore_generators,
     seed_generators,
 )
 from clerestory.models.core.hooks import halt_before
 from clerestory.models.core.schedulers import scheduler_sigma, seeded_scheduler
+from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Options, Sample, Site
 from clerestory.models.families.networks import end_hooks, map_hooks
 from clerestory.models.families.text import PipelineTextEncoder
@@ -59,7 +59,7 @@ class ConditionedFamily(Family):
         conditioning_arguments: By site, the pipeline's names of the values of the branches cond and
             uncond.
         denoising_pipeline: The pipeline with the denoiser.
-        gives_latents: Whether the pipeline can end before its autoencoder; otherwise it is left
+        returns_latents: Whether the pipeline can end before its autoencoder; otherwise it is left
             there.
 
     A subclass raises ModelError for a pipeline without one of its text encoders or tokenizers.
@@ -67,7 +67,7 @@ class ConditionedFamily(Family):
 
     conditioning_arguments: ClassVar[Mapping[str, tuple[str, str]]]
     denoising_pipeline: Any
-    gives_latents: ClassVar[bool] = True
+    returns_latents: ClassVar[bool] = True
     option_names: tuple[str, ...] = ("height", "width", "steps", "guidance", "negative")
 
     def has_two_branches(self, options: Options) -> bool:
@@ -149,7 +149,7 @@ class ConditionedFamily(Family):
         generators = restore_generators(encoding.generators)
         seeds = [sample.seed for sample in batch]
         is_whole, output = until == self.stages[-1], None
-        later = [] if self.gives_latents else self.stages[self.stages.index(until) + 1 :]
+        later = [] if self.returns_latents else self.stages[self.stages.index(until) + 1 :]
         with (
             seeded_scheduler(self.denoising_pipeline.scheduler, generators, seeds),
             halt_before([self.stage_modules[stage] for stage in later]),
@@ -160,7 +160,7 @@ class ConditionedFamily(Family):
                 **{**self.pipeline_options(batch[0].options), **self.extra_arguments(batch)},
                 generator=generators,
                 # Latents are returned before the autoencoder is called, which saves decoding.
-                output_type="latent" if self.gives_latents and not is_whole else "np",
+                output_type="latent" if self.returns_latents and not is_whole else "np",
             )[0]
         return np.asarray(output) if is_whole else None
 
@@ -401,7 +401,8 @@ class TextFamily(ConditionedFamily):
         )
         if stops_early:
             return None
-        arguments |= _given_states(extra, arguments, len(batch))
+        given = {name: extra[name] for name in self.encoded_arguments if name in extra}
+        arguments |= provided_states(given, arguments, len(batch))
         arguments = {name: value for name, value in arguments.items() if name and value is not None}
         branches: tuple[Branch, Branch] = ("cond", "uncond")
         conditioning: dict[str, dict[Branch, Tensor]] = {
@@ -421,32 +422,6 @@ class TextFamily(ConditionedFamily):
 def _parameters(pipeline: Any) -> list[str]:
     """Names of the arguments of a pipeline's call."""
     return list(inspect.signature(pipeline.__call__).parameters)
-
-
-def _given_states(
-    extra: Mapping[str, Any], encoded: Mapping[str, Any], count: int
-) -> dict[str, Tensor]:
-    """States that are given in the place of encoded ones, a row for each sample.
-
-    Raises:
-        OptionError: They have another shape than the encoded ones, or none would be used.
-    """
-    given = {}
-    for name in encoded:
-        if name not in extra:
-            continue
-        states, own = extra[name], encoded[name]
-        if own is None:
-            raise OptionError(f"extra has {name!r}, which these options do not use: leave it out.")
-        states = states if isinstance(states, Tensor) else torch.as_tensor(np.asarray(states))
-        if states.shape[1:] != own.shape[1:] or len(states) not in (1, count):
-            raise OptionError(
-                f"extra[{name!r}] has the shape {list(states.shape)}, and {count} samples take "
-                f"{list(own.shape)}: give one row for all, or a function of the prompts that gives "
-                "a row for each."
-            )
-        given[name] = states.to(own).expand(count, *own.shape[1:])
-    return given
 
 
 def denoising_call(scheduler: Any, index: int, rows: Mapping[Branch, slice]) -> StageCall:

@@ -51,7 +51,7 @@ class Kandinsky21(UnCLIP):
         POOLED: ("pooled", "negative_pooled"),
     }
     # The pipeline decodes whatever is asked for.
-    gives_latents = False
+    returns_latents = False
     defaults = Options(512, 512, steps=100, guidance=4.0, prior_steps=25, prior_guidance=4.0)
     separate_prior = SeparatePrior(
         decoder="KandinskyPipeline",

@@ -58,7 +58,7 @@ class Karlo(ConditionedFamily):
         CONDITION: ("states", "negative_states"),
         POOLED: ("pooled", "negative_pooled"),
     }
-    gives_latents = False
+    returns_latents = False
     negative_option = ""
     # Sizes are those of the networks.
     option_names = ("steps", "guidance", "prior_steps", "prior_guidance")
@@ -121,13 +121,13 @@ class Karlo(ConditionedFamily):
         if stops_early:
             return None
         generators, seeds = seed_generators(batch), [sample.seed for sample in batch]
-        given: dict[str, Any] = {}
+        captured: dict[str, Any] = {}
         with (
             replace_attributes(pipe, _encode_prompt=lambda *args, **kwargs: (pooled, states, mask)),
             seeded_scheduler(pipe.prior_scheduler, generators, seeds),
             # What comes first after the prior.
             halt_before([pipe.text_proj]),
-            watch_inputs({"": pipe.text_proj}, lambda name, args, kwargs: given.update(kwargs)),
+            watch_inputs({"": pipe.text_proj}, lambda name, args, kwargs: captured.update(kwargs)),
         ):
             pipe(
                 prompt=prompts,
@@ -138,7 +138,7 @@ class Karlo(ConditionedFamily):
             )
         return Encoding(
             {
-                EMBEDDING: {"cond": given["image_embeddings"]},
+                EMBEDDING: {"cond": captured["image_embeddings"]},
                 CONDITION: branch_values(states, both=both),
                 POOLED: branch_values(pooled, both=both),
             },

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.models.core.family import SiteHook, TextWindow, UnfamiliarPartError
+from clerestory.models.core.family import SiteHook, UnfamiliarPartError
+from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.words import find_words
 from clerestory.models.families.networks import Block
 from clerestory.models.families.text import PipelineTextEncoder

@@ -15,7 +15,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from clerestory.models.core.family import StageCall, TextWindow, families
+from clerestory.models.core.family import StageCall, families
+from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Options, Sample
 from clerestory.models.families.conditioned import BranchCalls, TextFamily, condition_hook
 from clerestory.models.families.language_model_text import FilledPositions, LanguageModelText

@@ -13,9 +13,11 @@ from typing import Any
 
 from typing_extensions import override
 
-from clerestory.models.core.family import TextWindow, families
+from clerestory.models.core.family import families
+from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Options
-from clerestory.models.families.conditioned import TextFamily, condition_hook
+from clerestory.models.families.captions import CaptionFamily, normalize_caption
+from clerestory.models.families.conditioned import condition_hook
 from clerestory.models.families.language_model_text import LanguageModelText, SelectedPositions
 from clerestory.models.families.networks import Block, basic_hooks
 
@@ -26,17 +28,12 @@ TOKENS = 300
 
 
 @families.register("SanaPipeline")
-class Sana(TextFamily):
+class Sana(CaptionFamily):
     """Sana: Gemma 2, a transformer of linear attention, deep compression autoencoder."""
 
     half_precision = "bfloat16"
-    encoded_arguments = (
-        "prompt_embeds",
-        "prompt_attention_mask",
-        "negative_prompt_embeds",
-        "negative_prompt_attention_mask",
-    )
     steps = 20
+    window = TOKENS
 
     def __init__(self, pipeline: Any) -> None:
         net = pipeline.transformer
@@ -50,9 +47,9 @@ class Sana(TextFamily):
             window=TOKENS + extra,
             template=lambda prompt: before + prompt,
             varies=bool(before),
-            normalize=_normalize,
+            normalize=normalize_caption,
         )
-        self.plain_text = LanguageModelText(pipeline, window=TOKENS, normalize=_normalize)
+        self.plain_text = LanguageModelText(pipeline, window=TOKENS, normalize=normalize_caption)
         super().__init__(
             pipeline,
             "transformer",
@@ -90,22 +87,7 @@ class Sana(TextFamily):
     def encode_options(self, negatives: list[str] | None) -> dict[str, Any]:
         return {
             **super().encode_options(negatives),
-            # Cleaning captions of what looks like HTML needs two more packages and changes prompts,
-            # so that tokens would not be the user's.
-            "clean_caption": False,
-            "max_sequence_length": TOKENS,
             "complex_human_instruction": self.instructions,
-        }
-
-    @override
-    def pipeline_options(self, options: Options) -> dict[str, Any]:
-        return {
-            **super().pipeline_options(options),
-            # The pipeline's default "" beside negative states would be refused.
-            "negative_prompt": None,
-            # Binning would replace the size that is asked for by one of a few.
-            "use_resolution_binning": False,
-            "clean_caption": False,
         }
 
 
@@ -136,8 +118,3 @@ class SanaSprint(Sana):
         del arguments["negative_prompt"]
         # The time between two steps, which the pipeline takes for two steps only.
         return arguments | ({} if options.steps == 2 else {"intermediate_timesteps": None})
-
-
-def _normalize(text: str) -> str:
-    """As the pipeline normalizes a caption that it does not clean."""
-    return text.lower().strip()

@@ -177,14 +177,13 @@ def _size_multiple(pipeline: Any) -> int:
     per_position = pipeline.prior_pipe.config.resolution_multiple
     latents = pipeline.decoder_pipe.config.latent_dim_scale
 
-    def drawn(side: int) -> int:
+    def drawn_side(side: int) -> int:
         # As both pipelines round.
         return int(pixels * int(ceil(side / per_position) * latents))
 
     sides = range(pixels, 1024 * pixels, pixels)
-    return next(
-        (side for side in sides if all(drawn(k * side) == k * side for k in range(1, 9))), pixels
-    )
+    exact = (side for side in sides if all(drawn_side(k * side) == k * side for k in range(1, 9)))
+    return next(exact, pixels)
 
 
 def _network_hooks(stage: str, path: str, network: Any, window: int) -> list[SiteHook]:

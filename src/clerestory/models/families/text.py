@@ -15,13 +15,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from clerestory.errors import ModelError, PromptError
-from clerestory.models.core.family import (
-    PromptReader,
-    SiteHook,
-    TextEncoder,
-    TextWindow,
-    UnfamiliarPartError,
-)
+from clerestory.models.core.family import SiteHook, UnfamiliarPartError
+from clerestory.models.core.text_windows import PromptReader, TextEncoder, TextWindow
 from clerestory.models.core.words import find_words
 from clerestory.models.families.networks import Block
 
