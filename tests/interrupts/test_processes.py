@@ -25,9 +25,10 @@ RECORD = ["--sites", "text.*/mlp", "--batch", "1", "--chunk", "1", "--seeds", "0
 
 def started(*words: object, module: str = "interrupts.child") -> subprocess.Popen[str]:
     """A process that leads a group of its own."""
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", module, *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -109,6 +110,18 @@ def test_a_second_signal_later_ends_it_at_once():
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == -signal.SIGINT
     process.stdout.close()
+
+
+@pytest.mark.slow
+def test_a_signal_in_a_finalizer_is_not_lost():
+    code = (
+        "import signal, time\nfrom clerestory.cli import interrupts\n"
+        "class Closing:\n    def __del__(self):\n        signal.raise_signal(signal.SIGTERM)\n"
+        "with interrupts.handle_signals():\n    Closing()\n    time.sleep(30)\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 143
+    assert process.stderr == "clerestory: interrupted: no unfinished output is left.\n"
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ here. A command whose output can be continued says so:
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -23,6 +24,9 @@ __all__ = ["handle_signals", "resumable"]
 
 SAME_SIGNAL = 1.0
 """Seconds in which a second signal counts as the first one: some tools send it twice."""
+
+RAISE_AGAIN = 0.01
+"""Seconds after which a dropped interrupt is raised again: by then its finalizer has ended."""
 
 
 @contextmanager
@@ -66,7 +70,7 @@ class _Signals:
     """The first signal received, and when."""
 
     def __init__(self) -> None:
-        self.received, self._time = 0, 0.0
+        self.received, self._time, self._dropped = 0, 0.0, False
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -75,19 +79,34 @@ class _Signals:
             yield
             return
         previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        hook, sys.unraisablehook = sys.unraisablehook, self._raise_again
         try:
             yield
         finally:
+            sys.unraisablehook = hook
             for number, handler in previous.items():
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.received:
-            self.received, self._time = number, time.monotonic()
+        if not self.received or self._dropped:
+            if not self.received:
+                self.received, self._time = number, time.monotonic()
+            self._dropped = False
             raise KeyboardInterrupt
         if time.monotonic() - self._time > SAME_SIGNAL:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+    def _raise_again(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Raise an interrupt again that Python dropped, as in `__del__` and callbacks of C."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            sys.__unraisablehook__(unraisable)
+            return
+        self._dropped = True
+        # Not at once: what is raised in this hook is dropped as well.
+        timer = threading.Timer(RAISE_AGAIN, _thread.interrupt_main, [self.received])
+        timer.daemon = True
+        timer.start()
 
     def end(self, error: BaseException) -> None:
         """Report what is left on disk and exit; errors raised while unwinding are consequences."""
