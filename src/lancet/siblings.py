@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from clerestory.errors import ModelError, OutputError
+from clerestory.io.caches import cache_folder
 from clerestory.io.reading import read_json
 from clerestory.io.tensor_files import read_tensors, write_tensors
 from clerestory.io.writing import atomic_folder
@@ -234,9 +234,8 @@ def _write_text_encoder(source: Path, out: Path, text_class: str) -> None:
 
 def _cached(folder: Path, name: str, digest: str) -> Path:
     """The plain folder in the cache, put together where it is not there or not as it was."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # The digest in its name: other weights get another folder, and no file is ever changed.
-    place = base / "clerestory" / "models" / f"{name}-{digest}"
+    place = cache_folder("models") / f"{name}-{digest}"
     # Checked each time: a cache may be cleaned in part.
     if _is_complete(place):
         return place

@@ -111,6 +111,7 @@ def work_folder(folder: Path | None, smoke: bool, name: str = "lancet") -> Itera
 
     from clerestory.cli import interrupts
     from clerestory.errors import OutputError
+    from clerestory.io.caches import cache_folder
 
     if folder is None and smoke:
         with tempfile.TemporaryDirectory(prefix="clerestory-smoke-") as temporary:
@@ -118,6 +119,6 @@ def work_folder(folder: Path | None, smoke: bool, name: str = "lancet") -> Itera
         return
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; give a folder for renders and checkpoints.")
-    folder = folder or Path.home() / ".cache" / "clerestory" / name
+    folder = folder or cache_folder(name)
     with interrupts.resumable(folder):
         yield folder

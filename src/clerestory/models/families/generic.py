@@ -45,12 +45,11 @@ from clerestory.models.core.pipeline_state import (
 from clerestory.models.core.probe import StagePattern, count_rows, count_steps
 from clerestory.models.core.schedulers import scheduler_sigma, seeded_draws, seeded_scheduler
 from clerestory.models.core.types import Branch, Options, Sample, Site
+from clerestory.models.families.observation_cache import find_observations, keep_observations
 from clerestory.models.families.observations import (
     Mode,
     Observations,
     Observer,
-    find_observations,
-    keep_observations,
     observed_hook,
 )
 from clerestory.types import Floats, Pictures, Progress

@@ -1,9 +1,7 @@
-"""What short runs have shown of a pipeline of no known family; kept for pipelines like it."""
+"""What short runs show of a pipeline of no known family."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -12,7 +10,6 @@ import numpy as np
 from torch import nn
 
 from clerestory.models.core.family import SiteHook
-from clerestory.models.core.pipeline_state import pipeline_parts
 from clerestory.models.core.probe import (
     ModuleTrace,
     StagePattern,
@@ -28,8 +25,6 @@ __all__ = [
     "Mode",
     "Observations",
     "Observer",
-    "find_observations",
-    "keep_observations",
     "observed_hook",
 ]
 
@@ -62,49 +57,6 @@ class Observations:
     patterns: dict[Mode, dict[str, StagePattern]] = field(default_factory=dict)
     batch_modes: set[Mode] = field(default_factory=set)
     failure: str = ""
-
-
-_OBSERVATIONS: dict[str, Observations] = {}
-"""By digest of a pipeline."""
-
-
-def find_observations(pipeline: Any) -> Observations | None:
-    """What is known already of pipelines of the same class, configuration and modules.
-
-    Args:
-        pipeline: A pipeline.
-
-    Returns:
-        Their observations; None where none was probed.
-    """
-    return _OBSERVATIONS.get(_digest(pipeline))
-
-
-def keep_observations(pipeline: Any, observations: Observations) -> None:
-    """Keep what was learned of a pipeline, in this process; nothing where that failed.
-
-    Args:
-        pipeline: The pipeline.
-        observations: What was learned.
-    """
-    if not observations.failure:
-        _OBSERVATIONS[_digest(pipeline)] = observations
-
-
-def _digest(pipeline: Any) -> str:
-    """A digest of the classes, configurations and modules of a pipeline's parts."""
-    parts = {
-        name: (
-            type(part).__qualname__,
-            str(getattr(part, "config", "")),
-            # A LoRA adds modules and leaves the configuration as it is.
-            [path for path, _ in part.named_modules()] if isinstance(part, nn.Module) else [],
-        )
-        for name, part in pipeline_parts(pipeline).items()
-    }
-    kind = type(pipeline)
-    described = json.dumps([kind.__module__, kind.__qualname__, parts], sort_keys=True)
-    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def observed_hook(
