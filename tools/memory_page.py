@@ -53,6 +53,70 @@ def _t5() -> Any:
     )
 
 
+def _language_model(kind: str, **sizes: int) -> Any:
+    """The text model of a language model, without its head: pipelines read its states."""
+    from transformers import AutoConfig, AutoModel
+
+    return AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
+
+
+def _gemma_2() -> Any:
+    """Gemma 2 2B."""
+    return _language_model("gemma2")
+
+
+def _qwen_3() -> Any:
+    """Qwen 3 4B."""
+    return _language_model(
+        "qwen3",
+        hidden_size=2560,
+        intermediate_size=9728,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+    )
+
+
+def _qwen_2_5_vl() -> Any:
+    """Qwen 2.5 VL 7B, with its vision tower and its head, which the pipeline loads as well."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "vocab_size": 152064,
+            "tie_word_embeddings": False,
+        },
+        vision_config={"hidden_size": 1280, "out_hidden_size": 3584},
+        tie_word_embeddings=False,
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+def _mistral_3() -> Any:
+    """Mistral Small 3.1 24B, with its vision tower and its head."""
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    text = {
+        "model_type": "mistral",
+        "hidden_size": 5120,
+        "intermediate_size": 32768,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 131072,
+        "tie_word_embeddings": False,
+    }
+    return Mistral3ForConditionalGeneration(
+        Mistral3Config(text_config=text, tie_word_embeddings=False)
+    )
+
+
 def _vae(channels: int = 4) -> Any:
     from diffusers import AutoencoderKL
 
@@ -101,16 +165,88 @@ def _kandinsky() -> list[Any]:
     return [_clip(20, 1280, **CLIP_G), _eye(), prior, unet, movq]
 
 
-def _sd3() -> list[Any]:
+def _sd3(**sizes: Any) -> list[Any]:
     from diffusers import SD3Transformer2DModel
 
-    net = SD3Transformer2DModel(
+    net = SD3Transformer2DModel(**sizes)
+    return [_clip(12, 768, **CLIP_L), _clip(20, 1280, **CLIP_G), _t5(), net, _vae(16)]
+
+
+def _sd3_medium() -> list[Any]:
+    return _sd3(
         num_layers=24,
         num_attention_heads=24,
         caption_projection_dim=1536,
         pos_embed_max_size=192,
     )
-    return [_clip(12, 768, **CLIP_L), _clip(20, 1280, **CLIP_G), _t5(), net, _vae(16)]
+
+
+def _sd35_large() -> list[Any]:
+    return _sd3(
+        num_layers=38,
+        num_attention_heads=38,
+        caption_projection_dim=2432,
+        pos_embed_max_size=192,
+        qk_norm="rms_norm",
+    )
+
+
+def _chroma() -> list[Any]:
+    from diffusers import ChromaTransformer2DModel
+
+    return [_t5(), ChromaTransformer2DModel(), _vae(16)]
+
+
+def _flux_2() -> list[Any]:
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+
+    return [_mistral_3(), Flux2Transformer2DModel(), AutoencoderKLFlux2()]
+
+
+def _flux_2_klein() -> list[Any]:
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+
+    net = Flux2Transformer2DModel(
+        num_layers=5,
+        num_single_layers=20,
+        num_attention_heads=24,
+        joint_attention_dim=7680,
+        guidance_embeds=False,
+    )
+    return [_qwen_3(), net, AutoencoderKLFlux2()]
+
+
+def _qwen_image() -> list[Any]:
+    from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
+
+    return [_qwen_2_5_vl(), QwenImageTransformer2DModel(), AutoencoderKLQwenImage()]
+
+
+def _z_image() -> list[Any]:
+    from diffusers import ZImageTransformer2DModel
+
+    return [_qwen_3(), ZImageTransformer2DModel(), _vae(16)]
+
+
+def _sana() -> list[Any]:
+    from diffusers import AutoencoderDC, SanaTransformer2DModel
+
+    autoencoder = AutoencoderDC(
+        latent_channels=32,
+        encoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+        decoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+        encoder_qkv_multiscales=((), (), (), (5,), (5,), (5,)),
+        decoder_qkv_multiscales=((), (), (), (5,), (5,), (5,)),
+        encoder_layers_per_block=(2, 2, 2, 3, 3, 3),
+        decoder_layers_per_block=(3, 3, 3, 3, 3, 3),
+    )
+    return [_gemma_2(), SanaTransformer2DModel(), autoencoder]
+
+
+def _lumina_2() -> list[Any]:
+    from diffusers import Lumina2Transformer2DModel
+
+    return [_gemma_2(), Lumina2Transformer2DModel(cap_feat_dim=2304), _vae(16)]
 
 
 def _flux() -> list[Any]:
@@ -162,9 +298,17 @@ MODELS: dict[str, Callable[[], list[Any]]] = {
     "Stable Diffusion 2.1": _sd2,
     "SDXL": _sdxl,
     "Kandinsky 2.2 with prior": _kandinsky,
-    "Stable Diffusion 3 medium with T5": _sd3,
+    "Stable Diffusion 3 medium with T5": _sd3_medium,
+    "Stable Diffusion 3.5 large with T5": _sd35_large,
     "PixArt Sigma": _pixart,
+    "Sana 1.6B": _sana,
+    "Lumina 2": _lumina_2,
+    "Chroma": _chroma,
+    "Z-Image": _z_image,
+    "Qwen-Image": _qwen_image,
     "Flux.1 dev": _flux,
+    "FLUX.2 Klein 4B": _flux_2_klein,
+    "FLUX.2 dev": _flux_2,
 }
 
 
