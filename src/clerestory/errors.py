@@ -6,6 +6,7 @@
     ├── PromptError         an empty prompt, or one the model cannot take  (ValueError)
     ├── SeedError           a range of seeds that is empty or unreadable   (ValueError)
     ├── EditError           an edit that does not fit its site             (ValueError)
+    ├── DictionaryError     a dictionary that cannot be read or used       (ValueError)
     ├── OptionError         an invalid argument                            (ValueError)
     ├── OutputError         a path that is taken or cannot be written      (OSError)
     ├── RecordingError      a recording of another plan, in use or damaged (RuntimeError)
@@ -27,6 +28,7 @@ from __future__ import annotations
 __all__ = [
     "ArtError",
     "ClerestoryError",
+    "DictionaryError",
     "EditError",
     "EmptyArmError",
     "EvidenceError",
@@ -70,6 +72,10 @@ class SeedError(ClerestoryError, ValueError):
 
 class EditError(ClerestoryError, ValueError):
     """An edit whose direction, strength or site does not fit."""
+
+
+class DictionaryError(ClerestoryError, ValueError):
+    """A dictionary that is damaged, of an unknown format, or does not fit its site."""
 
 
 class OptionError(ClerestoryError, ValueError):

@@ -30,10 +30,12 @@ from clerestory.io.reading import (
 
 __all__ = [
     "MAX_TENSOR_BYTES",
+    "MAX_WEIGHT_BYTES",
     "check_tensor_file",
     "open_memmap",
     "read_arrays",
     "read_tensors",
+    "tensor_digest",
     "usual_permissions",
     "write_tensors",
 ]
@@ -45,7 +47,11 @@ MAX_WEIGHT_BYTES = 2**40
 
 
 def read_tensors(
-    path: Path, error: ErrorClass, framework: Literal["pt", "np"] = "pt"
+    path: Path,
+    error: ErrorClass,
+    framework: Literal["pt", "np"] = "pt",
+    *,
+    max_bytes: int = MAX_TENSOR_BYTES,
 ) -> dict[str, Any]:
     """Read a safetensors file.
 
@@ -53,16 +59,17 @@ def read_tensors(
         path: The file.
         error: Class of the error.
         framework: `pt` for torch tensors on the CPU, `np` for numpy arrays.
+        max_bytes: Limit of its size; by default 2 GiB.
 
     Returns:
         Tensors by name.
 
     Raises:
-        ClerestoryError: Of class `error`, if it is damaged or larger than 2 GiB.
+        ClerestoryError: Of class `error`, if it is damaged or too large.
     """
     from safetensors import SafetensorError, safe_open
 
-    check_tensor_file(path, error, MAX_TENSOR_BYTES)
+    check_tensor_file(path, error, max_bytes)
     try:
         with wrap_errors(path, error), safe_open(path, framework=framework) as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -70,7 +77,7 @@ def read_tensors(
     except SafetensorError as reason:
         raise error(f"{path} is damaged: {describe_error(reason)}; get it again.") from reason
     # Files of others have none.
-    if expected is not None and expected != _tensor_digest(tensors):
+    if expected is not None and expected != tensor_digest(tensors):
         raise error(f"{path} was altered: its digest differs; get it again.")
     return tensors
 
@@ -98,15 +105,22 @@ def write_tensors(
 
     module = {"pt": safetensors.torch, "np": safetensors.numpy}[framework]
     try:
-        digest = {DIGEST: _tensor_digest(tensors)}
+        digest = {DIGEST: tensor_digest(tensors)}
         with usual_permissions(path):
             module.save_file(dict(tensors), path, {**(metadata or {}), **digest})
     except safetensors.SafetensorError as reason:
         raise OutputError(f"{path} cannot be written: {describe_error(reason)}.") from reason
 
 
-def _tensor_digest(tensors: Mapping[str, Any]) -> str:
-    """The digest of names, types, shapes and bytes, the same for torch and numpy."""
+def tensor_digest(tensors: Mapping[str, Any]) -> str:
+    """The digest of names, types, shapes and bytes, the same for torch and numpy.
+
+    Args:
+        tensors: Tensors or arrays by name.
+
+    Returns:
+        32 hexadecimal digits.
+    """
     parts = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(tensors.items()):
         kind = str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,1 @@
+"""Kinds of dictionaries by their activation functions; one file holds one."""
