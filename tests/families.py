@@ -10,93 +10,26 @@ from typing import Any
 import torch
 from language_families import LANGUAGE_FAMILIES
 from tiny import WINDOW, tiny_pipeline, tiny_text, tiny_tokenizer
-
-SIDE = 16
-"""Pictures of 16×16; latents of 8×8."""
-
-
-def tiny_t5_tokenizer(window: int = 512) -> Any:
-    """T5's tokenizer with single letters and two whole words."""
-    from transformers import T5Tokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,'"
-    words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0), ("▁cat", -3.0)]
-    words += [("▁a", -3.0), *((letter, -4.0) for letter in letters)]
-    return T5Tokenizer(vocab=words, extra_ids=0, model_max_length=window)
-
-
-def tiny_t5(tokenizer: Any) -> Any:
-    from transformers import T5Config, T5EncoderModel
-
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=32,
-        d_kv=8,
-        d_ff=48,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=0,
-    )
-    return T5EncoderModel(config)
-
-
-def tiny_vae(channels: int = 4, widths: tuple[int, ...] = (8, 16)) -> Any:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        block_out_channels=widths,
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        latent_channels=channels,
-        norm_num_groups=4,
-        layers_per_block=1,
-        sample_size=SIDE,
-        shift_factor=0.0,
-        scaling_factor=0.5,
-    )
-
-
-def tiny_unet(**more: Any) -> Any:
-    from diffusers import UNet2DConditionModel
-
-    settings = {
-        "sample_size": 8,
-        "block_out_channels": (16, 24),
-        "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-        "cross_attention_dim": 32,
-        "attention_head_dim": 2,
-        "norm_num_groups": 8,
-    }
-    return UNet2DConditionModel(**{**settings, **more})
-
-
-def _schedulers() -> dict[str, Callable[[], Any]]:
-    import diffusers
-
-    known = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-    known |= {"steps_offset": 1}
-    return {
-        "ddim": lambda: diffusers.DDIMScheduler(**known, clip_sample=False),
-        "pndm": lambda: diffusers.PNDMScheduler(**known, skip_prk_steps=True),
-        "heun": lambda: diffusers.HeunDiscreteScheduler(**known),
-        "ancestral": lambda: diffusers.EulerAncestralDiscreteScheduler(**known),
-        "turbo": lambda: diffusers.EulerAncestralDiscreteScheduler(
-            **known, timestep_spacing="trailing"
-        ),
-        "dpm": lambda: diffusers.DPMSolverMultistepScheduler(**known),
-        "flow": lambda: diffusers.FlowMatchEulerDiscreteScheduler(),
-    }
+from tiny_parts import (
+    SIDE,
+    clip_without_projection,
+    small_bert,
+    strengthen,
+    tiny_bert_tokenizer,
+    tiny_roberta_tokenizer,
+    tiny_scheduler,
+    tiny_t5,
+    tiny_t5_tokenizer,
+    tiny_unet,
+    tiny_vae,
+    wide_t5,
+)
 
 
 def stable_diffusion(scheduler: str = "pndm") -> Any:
     from diffusers import StableDiffusionPipeline
 
-    return _with_clip(StableDiffusionPipeline, tiny_unet(), _schedulers()[scheduler]())
+    return _with_clip(StableDiffusionPipeline, tiny_unet(), tiny_scheduler(scheduler))
 
 
 def latent_consistency() -> Any:
@@ -111,7 +44,7 @@ def _with_clip(kind: Any, unet: Any, scheduler: Any) -> Any:
     tokenizer = tiny_tokenizer()
     return kind(
         vae=tiny_vae(),
-        text_encoder=_without_projection(tokenizer),
+        text_encoder=clip_without_projection(tokenizer),
         tokenizer=tokenizer,
         unet=unet,
         scheduler=scheduler,
@@ -136,12 +69,12 @@ def stable_diffusion_xl(scheduler: str = "ancestral", *, zeros: bool = True) -> 
     )
     return StableDiffusionXLPipeline(
         vae=tiny_vae(),
-        text_encoder=_without_projection(tokenizer),
+        text_encoder=clip_without_projection(tokenizer),
         text_encoder_2=tiny_text(tokenizer),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet,
-        scheduler=_schedulers()[scheduler](),
+        scheduler=tiny_scheduler(scheduler),
         force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
     )
@@ -170,12 +103,12 @@ def stable_diffusion_3(scheduler: str = "flow", *, third: bool = True) -> Any:
         vae=tiny_vae(),
         text_encoder=tiny_text(tokenizer),
         text_encoder_2=tiny_text(tokenizer),
-        text_encoder_3=_wide_t5(t5, 80) if third else None,
+        text_encoder_3=wide_t5(t5, 80) if third else None,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         tokenizer_3=t5 if third else None,
         transformer=transformer,
-        scheduler=_schedulers()[scheduler](),
+        scheduler=tiny_scheduler(scheduler),
     )
 
 
@@ -197,12 +130,12 @@ def flux(scheduler: str = "flow", *, guided: bool = True) -> Any:
     )
     return FluxPipeline(
         vae=tiny_vae(),
-        text_encoder=_without_projection(tokenizer),
+        text_encoder=clip_without_projection(tokenizer),
         tokenizer=tokenizer,
         text_encoder_2=tiny_t5(t5),
         tokenizer_2=t5,
         transformer=transformer,
-        scheduler=_schedulers()[scheduler](),
+        scheduler=tiny_scheduler(scheduler),
     )
 
 
@@ -223,13 +156,13 @@ def chroma(scheduler: str = "flow") -> Any:
         approximator_hidden_dim=16,
         approximator_layers=1,
     )
-    _strengthen(transformer.context_embedder)
+    strengthen(transformer.context_embedder)
     return ChromaPipeline(
         vae=tiny_vae(),
         text_encoder=tiny_t5(t5),
         tokenizer=t5,
         transformer=transformer,
-        scheduler=_schedulers()[scheduler](),
+        scheduler=tiny_scheduler(scheduler),
     )
 
 
@@ -249,15 +182,15 @@ def aura_flow(scheduler: str = "flow") -> Any:
         joint_attention_dim=32,
         pos_embed_max_size=256,
     )
-    _strengthen(transformer.proj_out)
+    strengthen(transformer.proj_out)
     for block in transformer.joint_transformer_blocks:
-        _strengthen(block.attn.to_out[0])
+        strengthen(block.attn.to_out[0])
     return AuraFlowPipeline(
         vae=tiny_vae(),
         text_encoder=tiny_t5(t5),
         tokenizer=t5,
         transformer=transformer,
-        scheduler=_schedulers()[scheduler](),
+        scheduler=tiny_scheduler(scheduler),
     )
 
 
@@ -283,7 +216,7 @@ def pixart(scheduler: str = "dpm", *, sigma: bool = False) -> Any:
         text_encoder=tiny_t5(t5),
         vae=tiny_vae(),
         transformer=transformer,
-        scheduler=_schedulers()[scheduler](),
+        scheduler=tiny_scheduler(scheduler),
     )
 
 
@@ -391,7 +324,7 @@ def stable_cascade(*, repeats: int = 1) -> Any:
         **small,
     )
     for network in (prior, decoder):
-        _strengthen(network.clip_txt_pooled_mapper)
+        strengthen(network.clip_txt_pooled_mapper)
     pipeline = StableCascadeCombinedPipeline(
         tokenizer=tokenizer,
         text_encoder=tiny_text(tokenizer),
@@ -409,48 +342,13 @@ def stable_cascade(*, repeats: int = 1) -> Any:
     return pipeline
 
 
-def tiny_bert_tokenizer(window: int = 77) -> Any:
-    """BERT's tokenizer with single letters and two whole words."""
-    from transformers import BertTokenizer
-
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", *letters]
-    words += [f"##{letter}" for letter in letters]
-    return BertTokenizer(
-        vocab={word: number for number, word in enumerate(words)}, model_max_length=window
-    )
-
-
-def tiny_roberta_tokenizer(window: int = 77) -> Any:
-    """XLM-RoBERTa's tokenizer with single letters and two whole words."""
-    from transformers import XLMRobertaTokenizer
-
-    words = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
-    words += [("▁cat", -3.0), ("▁a", -3.0)]
-    words += [(letter, -4.0) for letter in "abcdefghijklmnopqrstuvwxyz0123456789.,'"]
-    return XLMRobertaTokenizer(vocab=[*words, ("<mask>", 0.0)], model_max_length=window)
-
-
-def _small_bert(tokenizer: Any) -> dict[str, Any]:
-    return {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 80,
-        "initializer_range": 0.2,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-
-
 def kandinsky_2_1() -> Any:
     from diffusers import KandinskyCombinedPipeline
     from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
 
     newer, tokenizer = tiny_pipeline(), tiny_roberta_tokenizer()
     encoder = MultilingualCLIP(
-        MCLIPConfig(transformerDimSize=32, imageDimSize=32, **_small_bert(tokenizer))
+        MCLIPConfig(transformerDimSize=32, imageDimSize=32, **small_bert(tokenizer))
     )
     unet = tiny_unet(
         sample_size=4,
@@ -488,10 +386,10 @@ def hunyuan_dit() -> Any:
         pooled_projection_dim=16,
     )
     for block in transformer.blocks:
-        _strengthen(block.attn2.to_out[0])
+        strengthen(block.attn2.to_out[0])
     return HunyuanDiTPipeline(
         vae=tiny_vae(widths=(8, 8, 8, 8)),
-        text_encoder=BertModel(BertConfig(**_small_bert(tokenizer))),
+        text_encoder=BertModel(BertConfig(**small_bert(tokenizer))),
         tokenizer=tokenizer,
         transformer=transformer,
         # From the noisiest step on, so that a picture of a single step depends on its text.
@@ -572,11 +470,6 @@ def kandinsky_3() -> Any:
     )
 
 
-def _strengthen(layer: Any) -> None:
-    """Random weights hardly listen to the text."""
-    layer.weight.data.mul_(30)
-
-
 FAMILIES: dict[str, Callable[[], Any]] = {
     "unclip": tiny_pipeline,
     "stable_diffusion": stable_diffusion,
@@ -595,20 +488,6 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 """Families for tests of everything."""
 ALL_FAMILIES = {**FAMILIES, **LANGUAGE_FAMILIES}
 """Every family, for the tests of what a family owes."""
-
-
-def _without_projection(tokenizer: Any) -> Any:
-    from transformers import CLIPTextModel
-
-    return CLIPTextModel(tiny_text(tokenizer).config)
-
-
-def _wide_t5(tokenizer: Any, width: int) -> Any:
-    from transformers import T5EncoderModel
-
-    config = tiny_t5(tokenizer).config
-    config.d_model = width
-    return T5EncoderModel(config)
 
 
 def built(make: Callable[..., Any], *args: Any, seed: int = 0, **how: Any) -> Any:

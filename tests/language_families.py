@@ -2,121 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-LANGUAGE_WIDTH, WINDOW = 32, 48
-MARKS = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
-
-
-def tiny_language_tokenizer(texts: Sequence[str] = (), start: str = "", **more: Any) -> Any:
-    """A byte-level tokenizer that has a token for each word of some texts, for ` cat` and ` dog`.
-
-    It begins a text with `start`.
-    """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from tokenizers.processors import TemplateProcessing
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4000,
-        min_frequency=2,
-        special_tokens=list(MARKS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*texts, "a cat dog"] * 2, trainer)
-    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
-    if start:
-        tokenizer.post_processor = TemplateProcessing(
-            single=f"{start} $A", special_tokens=[(start, tokenizer.token_to_id(start))]
-        )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        model_max_length=8192,
-        **more,
-    )
-
-
-def language_settings(tokenizer: Any, **more: Any) -> dict[str, Any]:
-    """What configurations of language models share: two layers, four heads, two of keys."""
-    settings = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": LANGUAGE_WIDTH,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 4096,
-        # Small weights would hide a prompt behind the rest of the template.
-        "initializer_range": 0.3,
-        "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "bos_token_id": None,
-    }
-    return {**settings, **more}
-
-
-def flow() -> Any:
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
-    return FlowMatchEulerDiscreteScheduler()
-
-
-def tiny_video_vae() -> Any:
-    """Qwen-Image's autoencoder, which has an axis of frames."""
-    from diffusers import AutoencoderKLQwenImage
-
-    return AutoencoderKLQwenImage(
-        base_dim=8,
-        z_dim=4,
-        dim_mult=[1, 2],
-        num_res_blocks=1,
-        temperal_downsample=[True],
-        latents_mean=[0.0] * 4,
-        latents_std=[1.0] * 4,
-    )
-
-
-def tiny_image_vae(channels: int = 4, widths: tuple[int, ...] = (8, 16)) -> Any:
-    from diffusers import AutoencoderKL
-
-    return AutoencoderKL(
-        block_out_channels=widths,
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        latent_channels=channels,
-        norm_num_groups=4,
-        layers_per_block=1,
-        sample_size=16,
-        shift_factor=0.0,
-        scaling_factor=0.5,
-    )
-
-
-def tiny_qwen_vl(tokenizer: Any) -> Any:
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
-    config = Qwen2_5_VLConfig(
-        text_config=language_settings(
-            tokenizer,
-            rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
-        ),
-        vision_config={
-            "depth": 1,
-            "hidden_size": 16,
-            "intermediate_size": 16,
-            "num_heads": 2,
-            "out_hidden_size": LANGUAGE_WIDTH,
-        },
-    )
-    return Qwen2_5_VLForConditionalGeneration(config)
+from tiny import tiny_tokenizer
+from tiny_parts import (
+    LANGUAGE_WIDTH,
+    LANGUAGE_WINDOW,
+    clip_without_projection,
+    language_settings,
+    tiny_language_tokenizer,
+    tiny_qwen_vl,
+    tiny_scheduler,
+    tiny_vae,
+    tiny_video_vae,
+)
 
 
 def qwen_image() -> Any:
@@ -139,7 +39,7 @@ def qwen_image() -> Any:
         text_encoder=tiny_qwen_vl(tokenizer),
         tokenizer=tokenizer,
         transformer=transformer,
-        scheduler=flow(),
+        scheduler=tiny_scheduler("flow"),
     )
     # Shorter than the pipeline's own, whose words these tokenizers spell letter by letter.
     pipeline.prompt_template_encode = template
@@ -193,7 +93,7 @@ def tiny_flux_2_parts(states: int, *, guided: bool) -> dict[str, Any]:
             layers_per_block=1,
             sample_size=16,
         ),
-        "scheduler": flow(),
+        "scheduler": tiny_scheduler("flow"),
     }
 
 
@@ -225,7 +125,7 @@ def flux_2(layers: int = 3) -> Any:
         tokenizer=tokenizer,
         **tiny_flux_2_parts(2 if layers < 30 else 3, guided=True),
     )
-    pipeline.system_message, pipeline.tokenizer_max_length = "D:", WINDOW
+    pipeline.system_message, pipeline.tokenizer_max_length = "D:", LANGUAGE_WINDOW
     return pipeline
 
 
@@ -240,7 +140,7 @@ def flux_2_klein() -> Any:
         tokenizer=tokenizer,
         **tiny_flux_2_parts(2, guided=False),
     )
-    pipeline.tokenizer_max_length = WINDOW
+    pipeline.tokenizer_max_length = LANGUAGE_WINDOW
     return pipeline
 
 
@@ -261,11 +161,11 @@ def z_image() -> Any:
         axes_lens=[600, 32, 32],
     )
     return ZImagePipeline(
-        vae=tiny_image_vae(),
+        vae=tiny_vae(),
         text_encoder=Qwen3Model(Qwen3Config(**language_settings(tokenizer, num_hidden_layers=3))),
         tokenizer=tokenizer,
         transformer=transformer,
-        scheduler=flow(),
+        scheduler=tiny_scheduler("flow"),
     )
 
 
@@ -330,7 +230,7 @@ def tiny_sana(kind: Any, scheduler: Any, **more: Any) -> Any:
 def sana() -> Any:
     from diffusers import SanaPipeline
 
-    return tiny_sana(SanaPipeline, flow())
+    return tiny_sana(SanaPipeline, tiny_scheduler("flow"))
 
 
 def sana_sprint() -> Any:
@@ -354,7 +254,7 @@ def lumina_2() -> Any:
     pipeline = Lumina2Pipeline(
         tokenizer=tokenizer,
         text_encoder=Gemma2Model(config),
-        vae=tiny_image_vae(widths=(8, 8, 8, 8)),
+        vae=tiny_vae(widths=(8, 8, 8, 8)),
         transformer=Lumina2Transformer2DModel(
             sample_size=4,
             patch_size=2,
@@ -369,7 +269,7 @@ def lumina_2() -> Any:
             axes_lens=(300, 32, 32),
             cap_feat_dim=LANGUAGE_WIDTH,
         ),
-        scheduler=flow(),
+        scheduler=tiny_scheduler("flow"),
     )
     pipeline.system_prompt = system
     return pipeline
@@ -383,7 +283,7 @@ def cogview_4() -> Any:
     return CogView4Pipeline(
         tokenizer=tokenizer,
         text_encoder=GlmModel(GlmConfig(**language_settings(tokenizer, num_hidden_layers=3))),
-        vae=tiny_image_vae(),
+        vae=tiny_vae(),
         transformer=CogView4Transformer2DModel(
             patch_size=2,
             in_channels=4,
@@ -396,8 +296,38 @@ def cogview_4() -> Any:
             condition_dim=8,
             sample_size=8,
         ),
-        scheduler=flow(),
+        scheduler=tiny_scheduler("flow"),
     )
+
+
+def kandinsky_5() -> Any:
+    from diffusers import Kandinsky5T2IPipeline, Kandinsky5Transformer3DModel
+
+    template = "<|im_start|>system\nDescribe it:<|im_end|>\n<|im_start|>user\n{}<|im_end|>"
+    tokenizer, clip_tokenizer = tiny_language_tokenizer([template]), tiny_tokenizer(77)
+    transformer = Kandinsky5Transformer3DModel(
+        in_text_dim=LANGUAGE_WIDTH,
+        in_text_dim2=32,
+        time_dim=16,
+        model_dim=32,
+        ff_dim=48,
+        num_text_blocks=2,
+        num_visual_blocks=2,
+        axes_dims=(4, 6, 6),
+    )
+    pipeline = Kandinsky5T2IPipeline(
+        transformer=transformer,
+        vae=tiny_vae(widths=(8, 8, 8, 8)),
+        text_encoder=tiny_qwen_vl(tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=clip_without_projection(clip_tokenizer),
+        tokenizer_2=clip_tokenizer,
+        scheduler=tiny_scheduler("flow"),
+    )
+    # Shorter than the pipeline's own, whose words these tokenizers spell letter by letter.
+    pipeline.prompt_template, pipeline.prompt_template_encode_start_idx = template, 5
+    pipeline.resolutions = [(16, 16), (16, 32)]
+    return pipeline
 
 
 LANGUAGE_FAMILIES: dict[str, Callable[[], Any]] = {
@@ -409,4 +339,5 @@ LANGUAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "sana_sprint": sana_sprint,
     "lumina_2": lumina_2,
     "cogview_4": cogview_4,
+    "kandinsky_5": kandinsky_5,
 }

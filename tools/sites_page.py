@@ -33,6 +33,7 @@ TITLES = {
     "sana_sprint": "Sana Sprint",
     "lumina_2": "Lumina 2",
     "cogview_4": "CogView 4",
+    "kandinsky_5": "Kandinsky 5",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",

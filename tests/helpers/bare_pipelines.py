@@ -17,6 +17,8 @@ DIFFUSERS_WARNINGS = [
     pytest.mark.filterwarnings("ignore:Passing `image` as torch:FutureWarning"),
 ]
 """Marks of a module whose tests draw with schedulers and pipelines of every kind."""
+ALONE = ("CogView4", "Kandinsky5")
+"""Pipelines whose pictures depend on the other prompts of a batch."""
 
 
 def to_bytes(pictures: Any) -> NDArray[np.uint8]:
@@ -48,15 +50,14 @@ def bare(
         arguments |= {"negative_prompt": [defaults.negative] * count}
     arguments |= defaults.extra.values_by_name
     generators = generators or [torch.Generator().manual_seed(seed) for _ in prompts]
-    if kind.startswith("CogView4") and len(prompts) > 1:
-        # Its pictures depend on the other prompts of a batch.
+    if kind.startswith(ALONE) and len(prompts) > 1:
         alone = zip(prompts, generators, strict=True)
         drawn = [bare(model, [each], generators=[own], **options) for each, own in alone]
         return np.concatenate(drawn)
     with torch.no_grad():
         pictures = pipeline(
             prompt=list(prompts), generator=list(generators), output_type="np", **arguments
-        ).images
+        )[0]
     return to_bytes(pictures)
 
 
@@ -77,9 +78,9 @@ def _own_arguments(kind: str, pipeline: Any, options: Any, count: int) -> dict[s
         arguments |= {"true_cfg_scale": options.true_guidance}
         arguments |= {"negative_prompt": [" "] * count}
     by_class: dict[str, dict[str, Any]] = {
-        "Kandinsky": prior,
+        "KandinskyCombined": prior,
         # 2.2 warns of its own default.
-        "KandinskyV22": {"callback_steps": None},
+        "KandinskyV22": {**prior, "callback_steps": None},
         "HunyuanDiT": {"use_resolution_binning": False},
         "IFPipeline": {"clean_caption": False},
         "PixArt": {"use_resolution_binning": False, "clean_caption": False},

@@ -99,7 +99,8 @@ def test_a_large_edit_changes_the_picture_exactly_at_the_sites_that_feed(model):
     kind = type(model.pipeline).__name__
     options = {"steps": 2 if "PixArt" in kind or kind == "UnCLIPPipeline" else 1}
     # With a single position, queries and keys would change nothing.
-    options |= {"height": 2 * SIDE} if kind == "Lumina2Pipeline" else {}
+    single = ("Lumina2Pipeline", "Kandinsky5T2IPipeline")
+    options |= {"height": 2 * SIDE} if kind in single else {}
     if model.family.batch_limit(list(model.sites), model.defaults) is None:
         # Each site in a row of its own of one batch, and a last row without an edit: runs apart
         # take longer.

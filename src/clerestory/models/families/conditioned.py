@@ -231,6 +231,7 @@ class TextFamily(ConditionedFamily):
         sample_size: The denoiser's own size in latents: one number for both sides, or height and
             width; None for what its configuration says.
         latent_argument: The denoiser's argument that takes the latent; None for diffusers' usual.
+        channels: Number of channels of the latent; None for what the denoiser's configuration says.
     """
 
     conditioning_site = CONDITION
@@ -258,6 +259,7 @@ class TextFamily(ConditionedFamily):
         size_multiple: int,
         sample_size: Any = None,
         latent_argument: str | None = None,
+        channels: int | None = None,
     ) -> None:
         self.pipeline = self.denoising_pipeline = pipeline
         self.progress_bar_pipelines = (pipeline,)
@@ -281,7 +283,10 @@ class TextFamily(ConditionedFamily):
         self.prompt_reader = max(text_encoders, key=lambda text: text.window)
         self.conditioning_sites = tuple(hook.site.address for hook in conditioning)
         latent, prediction = end_hooks(
-            denoiser, self.denoiser, latent_argument or LATENT_ARGUMENTS[denoiser]
+            denoiser,
+            self.denoiser,
+            latent_argument or LATENT_ARGUMENTS[denoiser],
+            channels=channels,
         )
         self.site_hooks = [
             *(hook for text in text_encoders for hook in text.site_hooks()),

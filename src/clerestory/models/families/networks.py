@@ -158,7 +158,12 @@ class Block:
 
 
 def end_hooks(
-    path: str, denoiser: Any, argument: str, stage: str = "denoiser"
+    path: str,
+    denoiser: Any,
+    argument: str,
+    stage: str = "denoiser",
+    *,
+    channels: int | None = None,
 ) -> tuple[SiteHook, SiteHook]:
     """The latent as a denoiser takes it, and the channels of its prediction that are used.
 
@@ -167,13 +172,14 @@ def end_hooks(
         denoiser: The denoiser, or a prior.
         argument: The name of its argument that takes the latent, the first one.
         stage: Its stage.
+        channels: Number of channels of the latent; None for what the configuration says.
 
     Returns:
         The hooks of `denoiser/latent` and `denoiser/prediction`.
     """
     # Denoisers that predict a variance as well have more channels; the scheduler takes as many as
     # the latent has, the first ones.
-    shape = (None, denoiser.config.in_channels)
+    shape = (None, denoiser.config.in_channels if channels is None else channels)
     latent = Site(f"{stage}/latent", shape, path, module=denoiser)
     prediction = Site(f"{stage}/prediction", shape, path, module=denoiser)
     return (
