@@ -8,11 +8,13 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
+from clerestory.cli import console
 from clerestory.cli.options import MAY_BE_EMPTY, NEW_FOLDER
 
 __all__ = ["parse_pairs", "replace_parameters", "split_names", "validated"]
@@ -29,7 +31,8 @@ def validated(command: Callable[..., None]) -> Callable[..., None]:
 
     Returns:
         The command; it raises OptionError for an empty text or a number that is not finite, and
-        OutputError where an output path cannot be written to or a new folder is not empty.
+        OutputError where an output path cannot be written to or a new folder is not empty. With
+        `--json`, stdout is reserved for it.
     """
     hints = get_type_hints(command, include_extras=True)
     parameters = [
@@ -44,7 +47,8 @@ def validated(command: Callable[..., None]) -> Callable[..., None]:
             # Each value of a repeatable option by itself.
             for item in value if isinstance(value, list | tuple) else (value,):
                 _check(name, item, hints[name], defaults[name])
-        command(**arguments)
+        with console.reserve_stdout() if arguments.get("json") else nullcontext():
+            command(**arguments)
 
     replace_parameters(wrapped, parameters)
     return wrapped

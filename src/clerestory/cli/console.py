@@ -6,11 +6,12 @@ Bars are drawn on a terminal only; elsewhere each label logs a line when it begi
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from clerestory.reporting import progress as reporting
 from clerestory.reporting.escaping import plain, to_json
@@ -25,6 +26,7 @@ __all__ = [
     "plain",
     "progress",
     "progress_bars",
+    "reserve_stdout",
     "status",
     "warn",
     "write",
@@ -71,15 +73,55 @@ def write(text: str, *, err: bool = False) -> None:
 
 
 def write_json(value: Any) -> None:
-    """Write one JSON value to stdout.
+    """Write one JSON value to stdout, also while `reserve_stdout` is open.
 
     Args:
         value: A value that `json` can write; a number that is not finite is written as null, since
             JSON has none.
     """
-    sys.stdout.write(to_json(_with_nulls(value)) + "\n")
+    stream = _reserved[-1] if _reserved else sys.stdout
+    stream.write(to_json(_with_nulls(value)) + "\n")
     # A full disk is an error here, and not after the command has ended.
+    stream.flush()
+
+
+_reserved: list[TextIO] = []
+"""Where JSON goes while stdout is reserved for it."""
+
+
+@contextmanager
+def reserve_stdout() -> Iterator[None]:
+    """While this is open, stdout is for `write_json` alone; other output goes to stderr.
+
+    What a classifier, a library, a worker or a program prints would make the JSON unreadable.
+    """
+    with _separate_stdout() as stdout, redirect_stdout(sys.stderr):
+        _reserved.append(stdout)
+        try:
+            yield
+        finally:
+            _reserved.pop()
+
+
+@contextmanager
+def _separate_stdout() -> Iterator[TextIO]:
+    """stdout by another number, while 1 is stderr; a stream in its place, as in tests, as it is."""
+    if sys.stdout is not sys.__stdout__ or sys.stdout.fileno() != 1:
+        yield sys.stdout
+        return
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
     sys.stdout.flush()
+    number = os.dup(1)  # which no process inherits
+    stream = open(number, "w", encoding=encoding, errors=errors)  # noqa: SIM115, PTH123
+    os.dup2(2, 1)
+    try:
+        yield stream
+    finally:
+        sys.stdout.flush()
+        os.dup2(number, 1)
+        # What could not be written was told when it was flushed.
+        with suppress(OSError):
+            stream.close()
 
 
 def _with_nulls(value: Any) -> Any:

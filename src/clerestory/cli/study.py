@@ -85,6 +85,7 @@ def run(
 
 
 @app.command("list")
+@validated
 def list_studies(json: options.JsonFlag = False) -> None:
     """List the studies of installed packages and their questions."""
     from clerestory.cli import console
