@@ -106,18 +106,20 @@ def reserve_stdout() -> Iterator[None]:
 @contextmanager
 def _separate_stdout() -> Iterator[TextIO]:
     """stdout by another number, while 1 is stderr; a stream in its place, as in tests, as it is."""
-    if sys.stdout is not sys.__stdout__ or sys.stdout.fileno() != 1:
-        yield sys.stdout
+    printed: Any = sys.stdout
+    if printed is not sys.__stdout__ or printed.fileno() != 1:
+        yield printed
         return
-    encoding, errors = sys.stdout.encoding, sys.stdout.errors
-    sys.stdout.flush()
+    printed.flush()
     number = os.dup(1)  # which no process inherits
-    stream = open(number, "w", encoding=encoding, errors=errors)  # noqa: SIM115, PTH123
+    stream = open(  # noqa: SIM115, PTH123
+        number, "w", encoding=printed.encoding, errors=printed.errors
+    )
     os.dup2(2, 1)
     try:
         yield stream
     finally:
-        sys.stdout.flush()
+        printed.flush()
         os.dup2(number, 1)
         # What could not be written was told when it was flushed.
         with suppress(OSError):
