@@ -106,8 +106,8 @@ def reserve_stdout() -> Iterator[None]:
 @contextmanager
 def _separate_stdout() -> Iterator[TextIO]:
     """stdout by another number, while 1 is stderr; a stream in its place, as in tests, as it is."""
-    printed: Any = sys.stdout
-    if printed is not sys.__stdout__ or printed.fileno() != 1:
+    printed, is_own = sys.stdout, sys.stdout is sys.__stdout__
+    if not is_own or printed.fileno() != 1:
         yield printed
         return
     printed.flush()

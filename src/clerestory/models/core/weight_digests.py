@@ -136,6 +136,9 @@ def _stored_tensors(networks: Iterable[nn.Module]) -> Iterator[Tensor]:
     """Parameters and buffers, without buffers that modules compute when they are called."""
     for network in networks:
         for module in network.modules():
+            # What `torch.compile` wraps around a module lists that module's own weights as well.
+            if hasattr(module, "_orig_mod"):
+                continue
             computed = module._non_persistent_buffers_set
             stored = {name: each for name, each in module._buffers.items() if name not in computed}
             for tensor in (*module._parameters.values(), *stored.values()):
