@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tiny import tiny_tokenizer
+from tiny import tiny_text, tiny_tokenizer
 from tiny_parts import (
     LANGUAGE_WIDTH,
     LANGUAGE_WINDOW,
@@ -14,6 +14,8 @@ from tiny_parts import (
     tiny_language_tokenizer,
     tiny_qwen_vl,
     tiny_scheduler,
+    tiny_t5,
+    tiny_t5_tokenizer,
     tiny_vae,
     tiny_video_vae,
 )
@@ -330,6 +332,45 @@ def kandinsky_5() -> Any:
     return pipeline
 
 
+def hidream() -> Any:
+    from diffusers import HiDreamImagePipeline, HiDreamImageTransformer2DModel
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    clip_tokenizer, t5_tokenizer = tiny_tokenizer(128), tiny_t5_tokenizer()
+    tokenizer = tiny_language_tokenizer(start="<|im_start|>")
+    transformer = HiDreamImageTransformer2DModel(
+        patch_size=2,
+        in_channels=4,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        caption_channels=[32, LANGUAGE_WIDTH],
+        text_emb_dim=64,
+        num_routed_experts=2,
+        num_activated_experts=1,
+        axes_dims_rope=(8, 4, 4),
+        max_resolution=(16, 16),
+        llama_layers=[0, 1, 1, 0],
+    )
+    pipeline = HiDreamImagePipeline(
+        scheduler=tiny_scheduler("flow"),
+        vae=tiny_vae(),
+        text_encoder=tiny_text(clip_tokenizer, layers=1),
+        tokenizer=clip_tokenizer,
+        text_encoder_2=tiny_text(clip_tokenizer, layers=1),
+        tokenizer_2=clip_tokenizer,
+        text_encoder_3=tiny_t5(t5_tokenizer),
+        tokenizer_3=t5_tokenizer,
+        text_encoder_4=LlamaForCausalLM(LlamaConfig(**language_settings(tokenizer))),
+        tokenizer_4=tokenizer,
+        transformer=transformer,
+    )
+    # Whatever size is asked for, the pipeline draws as many pixels as of this many latents.
+    pipeline.default_sample_size = 8
+    return pipeline
+
+
 LANGUAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "qwen_image": qwen_image,
     "flux_2": flux_2,
@@ -340,4 +381,5 @@ LANGUAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "lumina_2": lumina_2,
     "cogview_4": cogview_4,
     "kandinsky_5": kandinsky_5,
+    "hidream": hidream,
 }

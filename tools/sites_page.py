@@ -34,6 +34,7 @@ TITLES = {
     "lumina_2": "Lumina 2",
     "cogview_4": "CogView 4",
     "kandinsky_5": "Kandinsky 5",
+    "hidream": "HiDream",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",

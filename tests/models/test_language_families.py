@@ -27,6 +27,7 @@ ROWS_OR_CALLS = {
     "lumina_2": "calls",
     "cogview_4": "calls",
     "kandinsky_5": "calls",
+    "hidream": "uncond first",
 }
 """How the branches of guidance reach the denoiser: rows of one call, or calls of their own."""
 MODULES = {
@@ -39,8 +40,11 @@ MODULES = {
     "lumina_2": ("layers.1", "denoiser.blocks.1.image/resid"),
     "cogview_4": ("transformer_blocks.0.ff.net.0", "denoiser.blocks.0.text/mlp"),
     "kandinsky_5": ("text_transformer_blocks.1.self_attention.to_key", "denoiser.text_blocks.1/k"),
+    "hidream": ("single_stream_blocks.0.block.attn1.to_v", "denoiser.single.0.image/v"),
 }
 """A module of each denoiser with its site."""
+STAGES = {"hidream": "text_4"}
+"""Stages of language models, of pipelines in which other text encoders come first."""
 PADDED = ("denoiser.blocks.0.text/mlp", "denoiser.text_blocks.1/k")
 """Sites whose positions are as many as the longest prompt of a run has."""
 
@@ -70,20 +74,20 @@ def branch_rows(name, outputs, count):
     return (first, second) if kind == "cond first" else (second, first)
 
 
-def tokens_of(model, prompt):
+def tokens_of(model, prompt, stage):
     """Positions of the prompt's tokens, by what they spell in the order of the encoder's ids."""
-    window = model.family.text_windows["text"]
+    window = model.family.text_windows[stage]
     ids = window._padded([prompt]).input_ids[0]
     return ids, window.token_mask([prompt])[0]
 
 
 @pytest.mark.parametrize("name", LANGUAGE_FAMILIES)
 def test_the_encoder_reads_what_the_pipeline_tokenizes_and_masks_spell_the_prompt(name):
-    model = family_model(name)
-    window = model.family.text_windows["text"]
-    (embedding,) = [s for s in model.sites.values() if s.address == "text/tokens"]
+    model, stage = family_model(name), STAGES.get(name, "text")
+    window = model.family.text_windows[stage]
+    embedding = model.sites[f"{stage}/tokens"]
     first, *_ = outputs_of(model.pipeline, embedding.path, lambda: bare(model, PROMPTS[1:], 0))
-    ids, own = tokens_of(model, PROMPTS[1])
+    ids, own = tokens_of(model, PROMPTS[1], stage)
     weight = embedding.module.weight[ids]
     # Gemma scales its embeddings.
     scale = (first[0] / weight.detach()).nanmedian()
@@ -114,7 +118,7 @@ def test_values_are_those_of_a_plain_hook_by_step_branch_and_sample(name):
             outputs = outputs[1::2]
         cond, uncond = branch_rows(name, outputs, 1)
         expected = torch.stack(list(cond if branch == "cond" else uncond), 1)
-        if name == "z_image":
+        if name in ("z_image", "hidream"):
             # 16 patches of the picture come first.
             expected = expected[:, :, :16]
         if name == "lumina_2":
@@ -186,3 +190,37 @@ def test_the_heads_of_keys_and_values_are_those_that_queries_share():
     assert (q.heads, k.heads) == (4, 2)
     run = model.run("a cat", 0, read=["text.blocks.0/k[h1]"], pictures=False)
     assert run.read("text.blocks.0/k").unit.values.tolist() == list(range(8, 16))
+
+
+def test_hidreams_pictures_that_are_no_squares_have_as_many_positions_as_patches():
+    model = family_model("hidream")
+    bare(model, PROMPTS[:1], 0)
+    # The pipeline scales a size to the area of so many latents, here to the same size.
+    model.pipeline.default_sample_size = 12
+    paths = ("double_stream_blocks.0.block.attn1.to_q", "single_stream_blocks.1.block.attn1.to_k")
+    try:
+        expected = [
+            outputs_of(
+                model.pipeline,
+                f"transformer.{path}",
+                lambda: bare(model, PROMPTS[:1], 0, height=32),
+            )
+            for path in paths
+        ]
+        picture = bare(model, PROMPTS[:1], 0, height=32)
+    finally:
+        model.pipeline.default_sample_size = 8
+    sites = ["denoiser.blocks.0.image/q", "denoiser.single.1.image/k", "denoiser.single.1.text/k"]
+    run = model.run(PROMPTS[0], 0, read=sites, pool="none", height=32)
+    assert picture.shape[1:3] == (32, 16) and np.array_equal(run.pictures, picture)
+    image, single = (torch.stack(outputs)[:, 1] for outputs in expected)
+    # 64 positions for the picture, of which its 32 patches are the first.
+    for site, values in zip(sites, (image[:, :32], single[:, :32], single[:, 64:]), strict=True):
+        assert np.allclose(run.read(site).values[0], values, atol=1e-5), site
+
+
+def test_hidreams_condition_has_the_states_of_each_block_of_llama_side_by_side():
+    model, site = family_model("hidream"), "denoiser/condition"
+    run = model.run(PROMPTS, 0, read=[site, "text_4.blocks.0/resid"], pool="none", pictures=False)
+    states = run.read("text_4.blocks.0/resid").values
+    assert np.allclose(run.read(site).values[..., :32], states, atol=1e-6)

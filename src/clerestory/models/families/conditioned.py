@@ -46,6 +46,8 @@ __all__ = [
 ]
 
 CONDITION, POOLED = "denoiser/condition", "denoiser/pooled"
+CONDITION_2 = "denoiser/condition_2"
+"""States of a second text encoder, beside those of the first."""
 LATENT_ARGUMENTS = {"unet": "sample", "transformer": "hidden_states"}
 """The argument of a denoiser that takes the latent, by the denoiser's attribute of the pipeline."""
 ATTENTION_OPTIONS = ("cross_attention_kwargs", "joint_attention_kwargs", "attention_kwargs")

@@ -15,7 +15,12 @@ from typing_extensions import override
 from clerestory.models.core.family import SiteHook, families
 from clerestory.models.core.types import Options, Site
 from clerestory.models.families.bert_text import BertTextEncoder
-from clerestory.models.families.conditioned import CONDITION, TextFamily, condition_hook
+from clerestory.models.families.conditioned import (
+    CONDITION,
+    CONDITION_2,
+    TextFamily,
+    condition_hook,
+)
 from clerestory.models.families.networks import Block, basic_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
 from clerestory.models.families.text import JoinedWindows
@@ -23,7 +28,6 @@ from clerestory.models.families.text import JoinedWindows
 __all__ = ["HunyuanDiT"]
 
 BERT_TOKENS, T5_TOKENS = 77, 256
-CONDITION_2 = "denoiser/condition_2"
 ENCODED = (
     "prompt_embeds",
     "negative_prompt_embeds",

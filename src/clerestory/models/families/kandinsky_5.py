@@ -38,6 +38,8 @@ TOKENS, CLIP_TOKENS = 512, 77
 """How many tokens of a prompt the text encoders take, as the pipeline has it by default."""
 ENCODED = ("prompt_embeds_qwen", "prompt_embeds_clip", "prompt_cu_seqlens")
 """What `encode_prompt` returns."""
+MATRICES = {"q": "to_query", "k": "to_key", "v": "to_value", "z": "out_layer"}
+"""Of an attention, by tap."""
 
 
 @families.register("Kandinsky5T2IPipeline")
@@ -131,28 +133,20 @@ def _block_hooks(block: Block) -> list[SiteHook]:
     is_text = not hasattr(block.module, "cross_attention")
     rows = text if is_text else block
     width = block.module.self_attention.out_layer.out_features
-    hooks = [
-        *_attention_hooks(rows, rows, "self_attention"),
-        rows.tap("self_attn", "self_attention", width),
-    ]
+    size = width // block.module.self_attention.num_heads
+    own, cross = (
+        {tap: f"{path}.{name}" for tap, name in MATRICES.items()}
+        for path in ("self_attention", "cross_attention")
+    )
+    hooks = [*rows.heads(own, size), rows.tap("self_attn", "self_attention", width)]
     if not is_text:
-        hooks += _attention_hooks(block, text, "cross_attention", "cross_")
+        hooks += block.heads({"cross_q": cross["q"]}, size)
+        hooks += text.heads({"cross_k": cross["k"], "cross_v": cross["v"]}, size)
+        hooks += block.heads({"cross_z": cross["z"]}, size)
         hooks.append(block.tap("cross_attn", "cross_attention", width))
     neurons = block.module.feed_forward.out_layer.in_features
     return [
         *hooks,
         rows.tap("mlp", "feed_forward.activation", neurons),
         rows.tap("resid", "", width),
-    ]
-
-
-def _attention_hooks(rows: Block, keys: Block, path: str, prefix: str = "") -> list[SiteHook]:
-    """What each head of an attention takes and gives; keys and values may be other positions."""
-    attention = rows.module.get_submodule(path)
-    heads, width = attention.num_heads, attention.out_layer.in_features
-    return [
-        rows.tap(f"{prefix}q", f"{path}.to_query", width, heads=heads),
-        keys.tap(f"{prefix}k", f"{path}.to_key", width, heads=heads),
-        keys.tap(f"{prefix}v", f"{path}.to_value", width, heads=heads),
-        rows.tap(f"{prefix}z", f"{path}.out_layer", width, heads=heads, is_input=True),
     ]

@@ -108,29 +108,35 @@ class Block:
             A hook for each tap.
         """
         attention = self.module.get_submodule(path)
-        head_size = attention.to_q.out_features // attention.heads
-        hooks = []
-        for tap in taps:
-            projection = f"{path}.add_{tap}_proj" if added else f"{path}.to_{tap}"
-            projection = projection.lstrip(".")
-            units = self.module.get_submodule(projection).out_features
-            # By the width of this tap: keys and values may have fewer heads than queries.
-            hooks.append(self.tap(prefix + tap, projection, units, heads=units // head_size))
+        matrices = {
+            f"{prefix}{tap}": f"{path}.add_{tap}_proj" if added else f"{path}.to_{tap}"
+            for tap in taps
+        }
         # Attentions inside single blocks have none: the block mixes their heads with its neurons.
         # A text stream that ends in its attention has none either.
         output = "to_add_out" if added else "to_out"
         if "q" in taps and getattr(attention, output, None) is not None:
-            matrix = output if added else f"{output}.0"
-            units = attention.get_submodule(matrix).in_features
-            hooks.append(
-                self.tap(
-                    f"{prefix}z",
-                    f"{path}.{matrix}".lstrip("."),
-                    units,
-                    heads=units // head_size,
-                    is_input=True,
-                )
-            )
+            matrices[f"{prefix}z"] = f"{path}.{output}" if added else f"{path}.{output}.0"
+        return self.heads(matrices, attention.to_q.out_features // attention.heads)
+
+    def heads(self, matrices: Mapping[str, str], size: int) -> list[SiteHook]:
+        """Values of an attention head by head, by the matrices that give or take them.
+
+        Args:
+            matrices: By tap, the dotted path within the block of its matrix; of taps that end in
+                `z` the one that mixes the heads.
+            size: Number of units of a head.
+
+        Returns:
+            A hook for each tap.
+        """
+        hooks = []
+        for tap, path in matrices.items():
+            path = path.lstrip(".")
+            matrix, is_input = self.module.get_submodule(path), tap.endswith("z")
+            # By the width of this tap: keys and values may have fewer heads than queries.
+            units = matrix.in_features if is_input else matrix.out_features
+            hooks.append(self.tap(tap, path, units, heads=units // size, is_input=is_input))
         return hooks
 
     def mlp(self, path: str) -> SiteHook:
