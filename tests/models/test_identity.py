@@ -166,6 +166,18 @@ def test_what_changes_no_picture_is_the_same_model():
     assert (settings_digest(half.pipeline), weights_digest(half.pipeline)) == digests
 
 
+def test_a_compiled_model_has_the_revision_of_what_was_compiled():
+    model, other = fresh(), fresh(1)
+    model.revision, model.reopen = "abc", fresh
+    model.pipeline.unet = torch.compile(model.pipeline.unet, backend="eager")
+    block = model.pipeline.unet.down_blocks[0]
+    block.resnets[0] = torch.compile(block.resnets[0], backend="eager")
+    model.run("a cat", 0, read=SITE)
+    assert (model.revision, model.replaced_parts) == ("abc", [])
+    model.pipeline.unet = torch.compile(other.pipeline.unet, backend="eager")
+    assert (model.revision, model.replaced_parts) == ("", ["unet"])
+
+
 def search(model, out):
     return maximize(
         model,

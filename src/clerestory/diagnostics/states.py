@@ -160,13 +160,8 @@ def _tiled(examination: Examination) -> Check | None:
 
 
 def _replaced(examination: Examination) -> Check | None:
-    every = pipeline_parts(examination.model.pipeline)
     # What `torch.compile` wraps around a part is no other part; `compiled` tells of it.
-    parts = [
-        name
-        for name in examination.model.replaced_parts
-        if not hasattr(every.get(name), "_orig_mod")
-    ]
+    parts = examination.model.replaced_parts
     if not parts:
         return None
     return Check(

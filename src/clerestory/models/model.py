@@ -127,7 +127,7 @@ class Model:
         """Whether parts and weights are those that the revision is of."""
         # A LoRA that is unloaded leaves the layers that were there before, and one that was fused
         # first its weights in them.
-        if not self._opened_bindings.hold(self.pipeline):
+        if self.replaced_parts:
             return False
         # Rounded or offloaded weights are still those of the revision, and cannot be compared.
         is_rounded = getattr(self.pipeline, "dtype", None) != self._opened_dtype

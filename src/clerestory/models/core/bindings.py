@@ -54,15 +54,22 @@ class Bindings:
         return cls(_bound_parts(family.pipeline), edges)
 
     def hold(self, pipeline: Any) -> bool:
-        """Whether a pipeline still has these modules.
+        """Whether a pipeline still has these very modules, without any wrapper.
 
         Args:
             pipeline: The pipeline.
 
         Returns:
-            False where a part, or a module on the way to a site, is another one or gone.
+            False where a part, or a module on the way to a site, is another one, wrapped or gone.
         """
-        return not self.changed_parts(pipeline)
+        parts = _bound_parts(pipeline)
+        return (
+            parts.keys() == self.parts.keys()
+            and all(part is self.parts[name] for name, part in parts.items())
+            and all(
+                parent._modules.get(name) is child for (parent, name), child in self.edges.items()
+            )
+        )
 
     def changed_parts(self, pipeline: Any) -> list[str]:
         """The parts that a pipeline has no longer as they are here.
@@ -72,15 +79,18 @@ class Bindings:
 
         Returns:
             Names of parts that are others or gone, or in which a module on the way to a site is.
+            What `torch.compile` wraps around a module is no other module.
         """
         parts = _bound_parts(pipeline)
         changed = {
-            name for name in (*self.parts, *parts) if parts.get(name) is not self.parts.get(name)
+            name
+            for name in (*self.parts, *parts)
+            if _unwrap(parts.get(name)) is not _unwrap(self.parts.get(name))
         }
         parents = {
             parent
             for (parent, name), child in self.edges.items()
-            if parent._modules.get(name) is not child
+            if _unwrap(parent._modules.get(name)) is not _unwrap(child)
         }
         if parents:
             changed |= {
@@ -95,3 +105,8 @@ def _bound_parts(pipeline: Any) -> dict[str, Any]:
     return {
         name: part for name, part in pipeline_parts(pipeline).items() if "scheduler" not in name
     }
+
+
+def _unwrap(part: Any) -> Any:
+    """The module that was compiled, of what `torch.compile` gives for it."""
+    return getattr(part, "_orig_mod", part)
