@@ -166,6 +166,29 @@ def chroma(scheduler: str = "flow") -> Any:
     )
 
 
+def bria(scheduler: str = "flow") -> Any:
+    from diffusers import BriaPipeline, BriaTransformer2DModel
+
+    t5 = tiny_t5_tokenizer()
+    transformer = BriaTransformer2DModel(
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=[4, 4, 8],
+    )
+    strengthen(transformer.context_embedder)
+    return BriaPipeline(
+        vae=tiny_vae(),
+        text_encoder=tiny_t5(t5),
+        tokenizer=t5,
+        transformer=transformer,
+        scheduler=tiny_scheduler(scheduler),
+    )
+
+
 def aura_flow(scheduler: str = "flow") -> Any:
     from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel
 
@@ -478,6 +501,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "flux": flux,
     "pixart": pixart,
     "chroma": chroma,
+    "bria": bria,
     "aura_flow": aura_flow,
     "stable_cascade": stable_cascade,
     "kandinsky_2_1": kandinsky_2_1,

@@ -18,6 +18,7 @@ TITLES = {
     "stable_diffusion_3": "Stable Diffusion 3",
     "flux": "Flux.1",
     "chroma": "Chroma",
+    "bria": "Bria",
     "aura_flow": "AuraFlow",
     "pixart": "PixArt Alpha, Sigma",
     "stable_cascade": "Stable Cascade",
@@ -75,8 +76,10 @@ no notice of what all of its inputs share: edit keys position by position, or ed
 
 def page() -> str:
     """The page."""
-    from families import family_model
+    from families import ALL_FAMILIES, family_model
 
+    if untitled := sorted(ALL_FAMILIES.keys() - TITLES.keys()):
+        raise KeyError(f"Give {', '.join(untitled)} a title in TITLES.")
     models = {name: family_model(name) for name in TITLES}
     parts = [INTRO, "## Taps by stage\n", _table(models)]
     for name, model in models.items():

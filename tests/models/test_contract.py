@@ -22,6 +22,8 @@ from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare
 
 from clerestory.edits import Add
 from clerestory.errors import PromptError, SiteError
+from clerestory.models.core.gradients import token_gradients
+from clerestory.models.core.text_windows import TextEncoder
 
 pytestmark = DIFFUSERS_WARNINGS
 GUIDED = [name for name in ALL_FAMILIES if name not in ("flux", "flux_2", "sana_sprint")]
@@ -313,6 +315,26 @@ def test_pooling_counts_real_tokens_and_finds_words_that_are_split(model):
         model.run(prompts, 0, read="text.*", pool="tokens:zebra", pictures=False)
     with pytest.raises(SiteError, match="denoiser/latent has no tokens"):
         model.run(prompts, 0, read="denoiser/latent", pool="tokens:zebra")
+
+
+def test_gradients_are_those_of_the_values_that_the_pipeline_computes(model):
+    """Texts of two lengths: an encoder that sees the padding has other values at its tokens."""
+    prompts = ["a cat", "my zebra by a dog"]
+    for stage in model.family.encoder_stages:
+        window = model.family.text_windows.get(stage)
+        if not isinstance(window, TextEncoder):
+            continue
+        site = f"{stage}.blocks.1/resid"
+        read = model.run(prompts, 0, read=site, pool="none", pictures=False).read(site)
+        real = window.token_mask(prompts)
+
+        def total(values, site=site, real=real):
+            return (values[site] * real[..., None]).abs().sum((1, 2))
+
+        values, gradients = token_gradients(model, prompts, [site], total)
+        own = np.abs(read.values[:, 0]) * real.numpy()[..., None]
+        assert np.allclose(values, np.nansum(own, (1, 2)), rtol=1e-4), stage
+        assert (np.abs(gradients).sum(2) > 0)[real.numpy()].all()
 
 
 def test_a_prompt_beyond_the_window_is_refused(model):

@@ -36,7 +36,7 @@ class AuraFlow(TextFamily):
 
     def __init__(self, pipeline: Any) -> None:
         net, config = pipeline.transformer, pipeline.transformer.config
-        text = T5TextEncoder(pipeline, window=T5_TOKENS)
+        text = T5TextEncoder(pipeline, window=T5_TOKENS, masks_padding=True)
         registers = net.register_tokens.shape[1]
         joined = JoinedWindows((None, registers), (text, T5_TOKENS))
         path = "transformer.joint_transformer_blocks"

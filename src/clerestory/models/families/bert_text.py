@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from typing_extensions import override
 
 from clerestory.models.core.family import SiteHook
@@ -39,16 +37,6 @@ class BertTextEncoder(PipelineTextEncoder):
             block.tap("mlp", "output.dense", config.intermediate_size, is_input=True),
             block.tap("resid", "", width),
         ]
-
-    @override
-    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        tokens, device = self._padded(texts), self.encoder.device
-        ids, mask = tokens.input_ids, tokens.attention_mask
-        if device.type != "meta":
-            ids, mask = ids.to(device), mask.to(device)
-        # Unlike a causal encoder's, its tokens see the padding unless it is masked.
-        with torch.set_grad_enabled(graph):
-            self.encoder(input_ids=ids, attention_mask=mask)
 
 
 class MultilingualClipTextEncoder(BertTextEncoder):

@@ -55,7 +55,7 @@ class Chroma(BranchCalls, TextFamily):
         super().__init__(
             pipeline,
             "transformer",
-            [T5TextEncoder(pipeline, window=T5_TOKENS)],
+            [T5TextEncoder(pipeline, window=T5_TOKENS, masks_padding=True)],
             conditioning=[condition_hook(T5_TOKENS, net.config.joint_attention_dim, "text")],
             blocks=blocks,
             steps=35,

@@ -36,7 +36,9 @@ class DeepFloydIF(TextFamily):
 
     def __init__(self, pipeline: Any) -> None:
         unet = pipeline.unet
-        text = T5TextEncoder(pipeline, window=T5_TOKENS, normalize=normalize_caption)
+        text = T5TextEncoder(
+            pipeline, window=T5_TOKENS, normalize=normalize_caption, masks_padding=True
+        )
         super().__init__(
             pipeline,
             "unet",

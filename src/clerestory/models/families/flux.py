@@ -11,12 +11,11 @@ positions, the text first.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from typing_extensions import override
 
-from clerestory.models.core.family import SiteHook, families
+from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
 from clerestory.models.families.clip_text import ClipTextEncoder
 from clerestory.models.families.conditioned import (
@@ -25,7 +24,7 @@ from clerestory.models.families.conditioned import (
     condition_hook,
     pooled_hook,
 )
-from clerestory.models.families.networks import Block, stream_hooks
+from clerestory.models.families.networks import single_hooks, stream_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
 
 __all__ = ["Flux"]
@@ -57,11 +56,13 @@ class Flux(BranchCalls, TextFamily):
                 pooled_hook(config.pooled_projection_dim),
             ],
             blocks=[
-                hook
-                for index, block in enumerate(net.transformer_blocks)
-                for hook in stream_hooks(index, block, net.inner_dim, window, "text_2")
-            ]
-            + _single_hooks(net, window),
+                *(
+                    hook
+                    for index, block in enumerate(net.transformer_blocks)
+                    for hook in stream_hooks(index, block, net.inner_dim, window, "text_2")
+                ),
+                *single_hooks(net, window, "text_2"),
+            ],
             steps=steps,
             guidance=guidance,
             # The latent is packed two by two into positions.
@@ -97,31 +98,3 @@ class Flux(BranchCalls, TextFamily):
         # 1.0 is the pipeline's own value for no second branch.
         strength = options.true_guidance if self.has_two_branches(options) else 1.0
         return {**super().pipeline_options(options), "true_cfg_scale": strength}
-
-
-def _single_hooks(net: Any, window: int) -> list[SiteHook]:
-    """The sites of the blocks in which text and picture are one row of positions."""
-    hooks: list[SiteHook] = []
-    last = len(net.single_transformer_blocks) - 1
-    for index, module in enumerate(net.single_transformer_blocks):
-        path = f"transformer.single_transformer_blocks.{index}"
-        picture = Block(f"denoiser.single.{index}", path, module)
-        both = replace(picture, text_window="text_2")
-        # After the last block the text's positions are dropped.
-        text = replace(
-            both,
-            address=f"{picture.address}.text",
-            positions=window,
-            affects_output=index < last,
-        )
-        hooks += [
-            *both.attention("attn"),
-            # The block's own matrix mixes the heads, together with its neurons.
-            both.tap("z", "attn", net.inner_dim, heads=module.attn.heads),
-            both.tap("mlp", "act_mlp", module.mlp_hidden_dim),
-            # Blocks return the text's stream and the picture's, in this order, also single blocks,
-            # which split their one row again.
-            picture.tap("resid", "", net.inner_dim, output_index=1),
-            text.tap("resid", "", net.inner_dim),
-        ]
-    return hooks

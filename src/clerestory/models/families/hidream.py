@@ -69,7 +69,7 @@ class HiDream(TextFamily):
             ClipTextEncoder(pipeline, name, window=TOKENS)
             for name in ("text_encoder", "text_encoder_2")
         ]
-        t5 = T5TextEncoder(pipeline, "text_encoder_3", window=TOKENS)
+        t5 = T5TextEncoder(pipeline, "text_encoder_3", window=TOKENS, masks_padding=True)
         self.llama_blocks = pipeline.text_encoder_4.config.num_hidden_layers
         llama = LanguageModelText(
             pipeline,

@@ -53,8 +53,8 @@ class HunyuanDiT(TextFamily):
 
     def __init__(self, pipeline: Any) -> None:
         net, config = pipeline.transformer, pipeline.transformer.config
-        bert = BertTextEncoder(pipeline, window=BERT_TOKENS)
-        t5 = T5TextEncoder(pipeline, "text_encoder_2", window=T5_TOKENS)
+        bert = BertTextEncoder(pipeline, window=BERT_TOKENS, masks_padding=True)
+        t5 = T5TextEncoder(pipeline, "text_encoder_2", window=T5_TOKENS, masks_padding=True)
         joined = JoinedWindows((bert, BERT_TOKENS), (t5, T5_TOKENS))
         second = Site(CONDITION_2, (T5_TOKENS, config.cross_attention_dim_t5), "")
         super().__init__(

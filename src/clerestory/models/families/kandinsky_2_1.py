@@ -63,7 +63,9 @@ class Kandinsky21(UnCLIP):
     def __init__(self, pipeline: Any) -> None:
         super().__init__(pipeline)
         self.denoising_pipeline = _EncodedTexts(pipeline.decoder_pipe)
-        text = MultilingualClipTextEncoder(pipeline, "text_encoder", stage="text_2", window=TOKENS)
+        text = MultilingualClipTextEncoder(
+            pipeline, "text_encoder", stage="text_2", window=TOKENS, masks_padding=True
+        )
         unet = pipeline.unet
         image_tokens = unet.encoder_hid_proj.num_image_text_embeds
         joined = JoinedWindows((None, image_tokens), (text, TOKENS))

@@ -65,10 +65,15 @@ class LanguageModelText(PipelineTextEncoder):
         unused_blocks: int = 0,
     ) -> None:
         self.template, self.special_tokens = template, special_tokens
-        self.longest, self.varies = longest, varies or longest
-        self.multiple, self.masks_padding = multiple, masks_padding
+        self.varies, self.multiple = varies or longest, multiple
         super().__init__(
-            pipeline, name, window=window, normalize=normalize, unused_blocks=unused_blocks
+            pipeline,
+            name,
+            window=window,
+            normalize=normalize,
+            unused_blocks=unused_blocks,
+            longest=longest,
+            masks_padding=masks_padding,
         )
         # A processor of texts and pictures has the tokenizer inside.
         self.tokenizer = getattr(self.tokenizer, "tokenizer", self.tokenizer)
@@ -123,19 +128,12 @@ class LanguageModelText(PipelineTextEncoder):
             block.tap("resid", "", width),
         ]
 
+    @property
     @override
-    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        tokens, device = self._padded(texts), self.encoder.device
-        arguments = {"input_ids": tokens.input_ids}
-        if self.masks_padding:
-            arguments["attention_mask"] = tokens.attention_mask
-        if device.type != "meta":
-            arguments = {name: value.to(device) for name, value in arguments.items()}
+    def encoder_options(self) -> dict[str, Any]:
         # The head's outputs, a number for each word of the vocabulary, are used by nobody.
-        if "logits_to_keep" in signature(self.encoder.forward).parameters:
-            arguments["logits_to_keep"] = 1
-        with torch.set_grad_enabled(graph):
-            self.encoder(**arguments)
+        has_head = "logits_to_keep" in signature(self.encoder.forward).parameters
+        return {"logits_to_keep": 1} if has_head else {}
 
     @override
     def token_mask(self, texts: Sequence[str]) -> Tensor:

@@ -17,6 +17,7 @@ __all__ = [
     "end_hooks",
     "map_hooks",
     "row_hooks",
+    "single_hooks",
     "stream_hooks",
     "unet_hooks",
 ]
@@ -273,6 +274,42 @@ def stream_hooks(
         text_output.mlp(mlps[1]),
         text_output.tap("resid", "", width),
     ]
+
+
+def single_hooks(net: Any, window: int, text_window: str) -> list[SiteHook]:
+    """Flux's single blocks: text and picture are one row inside, and two streams outside.
+
+    Args:
+        net: diffusers' `FluxTransformer2DModel`, or one like it, as the pipeline's `transformer`.
+        window: Number of tokens of the text's stream.
+        text_window: The window that they are.
+
+    Returns:
+        Hooks block by block, `denoiser.single.N`.
+    """
+    hooks: list[SiteHook] = []
+    last = len(net.single_transformer_blocks) - 1
+    for index, module in enumerate(net.single_transformer_blocks):
+        path = f"transformer.single_transformer_blocks.{index}"
+        picture = Block(f"denoiser.single.{index}", path, module)
+        row = replace(picture, text_window=text_window)
+        # After the last block the text's positions are dropped.
+        text = replace(
+            row,
+            address=f"{picture.address}.text",
+            positions=window,
+            affects_output=index < last,
+        )
+        hooks += [
+            *row.attention("attn"),
+            # The block's own matrix mixes the heads, together with its neurons.
+            row.tap("z", "attn", net.inner_dim, heads=module.attn.heads),
+            row.tap("mlp", "act_mlp", module.mlp_hidden_dim),
+            # The row is split again: the text's stream is returned first.
+            picture.tap("resid", "", net.inner_dim, output_index=1),
+            text.tap("resid", "", net.inner_dim),
+        ]
+    return hooks
 
 
 def row_hooks(name: str, modules: Any, streams: Mapping[str, str]) -> list[SiteHook]:

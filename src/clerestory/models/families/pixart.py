@@ -31,7 +31,11 @@ class PixArt(CaptionFamily):
         super().__init__(
             pipeline,
             "transformer",
-            [T5TextEncoder(pipeline, window=window, normalize=normalize_caption)],
+            [
+                T5TextEncoder(
+                    pipeline, window=window, normalize=normalize_caption, masks_padding=True
+                )
+            ],
             conditioning=[condition_hook(window, net.config.caption_channels, "text")],
             blocks=[
                 hook

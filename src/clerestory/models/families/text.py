@@ -34,6 +34,10 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         window: How many tokens it takes; None for as many as its tokenizer says.
         normalize: What the pipeline does to texts before it tokenizes them.
         unused_blocks: How many of the last blocks affect no output of this pipeline.
+        longest: Whether texts are padded to the longest of their batch, or not at all, rather than
+            to the window.
+        masks_padding: Whether padding is kept from the states of the text, by the attention mask
+            that the pipeline gives to the encoder or because it pads no text.
 
     Raises:
         ModelError: The pipeline has no such encoder or tokenizer, or the tokenizer's texts are
@@ -52,7 +56,10 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         window: int | None = None,
         normalize: Callable[[str], str] = str,
         unused_blocks: int = 0,
+        longest: bool = False,
+        masks_padding: bool = False,
     ) -> None:
+        self.longest, self.masks_padding = longest, masks_padding
         self.encoder = getattr(pipeline, name)
         self.tokenizer = getattr(pipeline, name.replace("text_encoder", "tokenizer"))
         if self.tokenizer is None or self.encoder is None:
@@ -91,7 +98,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     @property
     def positions(self) -> int | None:
         """Number of positions of its sites; None where it differs from batch to batch."""
-        return self.window
+        return None if self.longest else self.window
 
     @property
     @abstractmethod
@@ -133,10 +140,24 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
 
     @override
     def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
-        ids = self._padded(texts).input_ids
+        tokens, device = self._padded(texts), self.encoder.device
+        arguments = {"input_ids": tokens.input_ids}
+        if self.masks_padding:
+            arguments["attention_mask"] = tokens.attention_mask
         # Modules whose weights are offloaded (to the device "meta") move their inputs themselves.
+        if device.type != "meta":
+            arguments = {name: value.to(device) for name, value in arguments.items()}
         with torch.set_grad_enabled(graph):
-            self.encoder(ids if self.encoder.device.type == "meta" else ids.to(self.encoder.device))
+            self.encoder(**arguments, **self.encoder_options)
+
+    @property
+    def encoder_options(self) -> dict[str, Any]:
+        """Further arguments of the encoder's call."""
+        return {}
+
+    @override
+    def lengths(self, texts: Sequence[str]) -> Tensor | None:
+        return self._padded(texts).attention_mask.sum(1) if self.longest else None
 
     @override
     def token_mask(self, texts: Sequence[str]) -> Tensor:
@@ -150,7 +171,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
         # Found in the text and mapped to tokens by their offsets, since a word has other tokens
         # inside another one (`cat` in `cathedral`).
-        mask = torch.zeros(len(texts), self.window, dtype=torch.bool)
+        mask = torch.zeros_like(self._padded(texts).attention_mask, dtype=torch.bool)
         # A word of several vectors is as many words in the text that the pipeline makes of it.
         wanted = self.normalize(word.strip())
         for row, text in enumerate(map(self.normalize, texts)):
@@ -240,7 +261,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
     def _tokenize_padded(self, texts: tuple[str, ...], size: int) -> Any:
         return self.tokenizer(
             [self.normalize(text) for text in texts],
-            padding="max_length",
+            padding="longest" if self.longest else "max_length",
             max_length=self.window,
             truncation=True,
             return_tensors="pt",
