@@ -429,4 +429,4 @@ def _outputs_or_all(blocks: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def _has_tokens(trials: Trials, site: str) -> bool:
-    return bool(trials.model.family.hooks_by_address[site].text_window)
+    return bool(trials.model.hooks_by_address[site].text_window)

@@ -419,7 +419,7 @@ def _first_rate(trials: Trials, drawing: Drawing) -> float:
 
 def _patching_effects(trials: Trials, site: str) -> tuple[Effect | None, Effect | None]:
     """Effects of patching the whole activation of a site from one arm into the other, both ways."""
-    same_length = bool(trials.model.family.hooks_by_address[parse(site).site].text_window)
+    same_length = bool(trials.model.hooks_by_address[parse(site).site].text_window)
     # Texts of different lengths cannot be patched position by position.
     if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
         return None, None

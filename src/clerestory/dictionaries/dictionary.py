@@ -166,17 +166,19 @@ class Dictionary:
         """
         return self._output.invert(latents.float() @ self.decoder + self.decoder_bias)
 
-    def decode_difference(self, difference: Tensor) -> Tensor:
+    def decode_difference(self, difference: Tensor, units: Tensor | None = None) -> Tensor:
         """What a change of latents adds to decoded values.
 
         Args:
             difference: Changed minus unchanged latents, `[..., latent]`.
+            units: Indices of the latents that it has; None for all.
 
         Returns:
             float32 `[..., unit]`. It equals the difference of two `decode`, without the rounding
             of their sums.
         """
-        decoded = difference.float() @ self.decoder
+        decoder = self.decoder if units is None else self.decoder[units]
+        decoded = difference.float() @ decoder
         return decoded if self._output.scale is None else decoded * self._output.scale
 
     def reconstruct(self, values: Tensor) -> Tensor:

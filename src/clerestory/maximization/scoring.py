@@ -274,7 +274,7 @@ class ObjectiveGradient:
         for weight, term in self.objective.terms:
             assert isinstance(term, DirectionTerm)
             site = parse(term.site).site
-            hook = self.model.family.hooks_by_address[site]
+            hook = self.model.hooks_by_address[site]
             # As `Pooler` pools when the site is read, so that the gradient is that of the score.
             mask = (end_mask if term.pool == "last" else token_mask) if hook.text_window else None
             pooler = Pooler(term.pool, mask, sequence=hook.site.shape[0] is not None)

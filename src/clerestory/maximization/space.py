@@ -238,7 +238,7 @@ def _compact(text: str) -> str:
 
 def _text_window(model: Model, sites: Sequence[str]) -> TextWindow | None:
     """The window whose tokens some sites are; the model's first one where there is not one such."""
-    windows, hooks = model.family.text_windows, model.family.hooks_by_address
+    windows, hooks = model.family.text_windows, model.hooks_by_address
     addresses = [model.sites[site].address for site in sites]
     # What is pooled has no tokens, and belongs to its encoder's stage.
     names = {hooks[site].text_window or hooks[site].site.stage for site in addresses}

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from torch import nn
 
 from clerestory.arguments import checked
-from clerestory.errors import ModelError, OptionError, PromptError
+from clerestory.errors import DictionaryError, ModelError, OptionError, PromptError
 from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import Family, SiteHook, TapCallback
+from clerestory.models.core.latents import AttachedDictionary, attached_to, hooks_with_latents
 from clerestory.models.core.pipeline_digests import pipeline_state
 from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
 from clerestory.models.core.runner import Request, list_samples, run_sweep
@@ -18,6 +19,7 @@ from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
 from clerestory.models.core.weight_digests import WeightVersions, is_readable, weight_versions
 from clerestory.models.profile import ModelProfile
+from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
 
@@ -55,6 +57,8 @@ class Model:
         self.load_options = dict(load_options or {})
         self.defaults = family.defaults if defaults is None else defaults
         self._sites: tuple[Sequence[SiteHook], Sites] | None = None
+        self._hooks: tuple[Sequence[SiteHook], dict[str, SiteHook]] | None = None
+        self._dictionaries: dict[str, AttachedDictionary] = {}
         self._reopen: Callable[[], Model] | None = None
         # Empty where neither revision nor `reopen` says what was opened.
         self._opened_state = pipeline_state(family.pipeline) if revision else ""
@@ -73,14 +77,15 @@ class Model:
         reopen = self.reopen
         if reopen is not None:
             # A name is smaller than weights, and opening it again checks the files again.
-            return _reopen, (reopen, self.defaults)
+            return _reopen, (reopen, self.defaults, self._dictionaries)
         state = {
             "defaults": self.defaults,
             "revision": self.revision,
             "profile": self.profile,
             "load_options": self.load_options,
         }
-        return _rebuild, (self.name, type(self.family), pack_pipeline(self.pipeline), state)
+        pipeline = pack_pipeline(self.pipeline)
+        return _rebuild, (self.name, type(self.family), pipeline, state, self._dictionaries)
 
     @property
     def reopen(self) -> Callable[[], Model] | None:
@@ -168,10 +173,75 @@ class Model:
         if self._sites is None or self._sites[0] is not self.family.site_hooks:
             with hold_pipeline(self.pipeline), progress_bars() as progress:
                 self.family.prepare(self.defaults, progress)
-            hooks = self.family.site_hooks
-            sites = Sites([hook.site for hook in hooks], self.family.conditioning_site)
-            self._sites = hooks, sites
+            found = [hook.site for hook in self.hooks_by_address.values()]
+            sites = Sites(found, self.family.conditioning_site)
+            self._sites = self.family.site_hooks, sites
         return self._sites[1]
+
+    @property
+    def hooks_by_address(self) -> Mapping[str, SiteHook]:
+        """Where its sites are among the torch modules, by address; latents have no module."""
+        # Not by way of `sites`, which would probe a pipeline that is only to draw.
+        if self._hooks is None or self._hooks[0] is not self.family.site_hooks:
+            hooks = hooks_with_latents(self.family.site_hooks, self._dictionaries)
+            self._hooks = self.family.site_hooks, {hook.site.address: hook for hook in hooks}
+        return self._hooks[1]
+
+    @property
+    def dictionaries(self) -> Mapping[str, AttachedDictionary]:
+        """Dictionaries that are attached, by name."""
+        return dict(self._dictionaries)
+
+    @checked(DictionaryError)
+    def attach(self, dictionary: Any, name: str, *, site: str | None = None) -> str:
+        """Make the latents of a dictionary the units of a site `SITE:NAME`.
+
+        They are read, recorded, edited and searched as any other units. A read encodes what the
+        site has, as edited; it changes no picture. An edit of latents adds to the site's value what
+        its change of the latents decodes to, and leaves the rest of the value as it is.
+
+        Args:
+            dictionary: A `clerestory.dictionaries.Dictionary`.
+            name: What follows the site's address and a colon: letters, digits, `_`, `-` and `.`.
+            site: The address of the site; by default the one that the dictionary was trained on.
+
+        Returns:
+            The address of the new site, such as `prior/embedding:glass16k`.
+
+        Raises:
+            DictionaryError: The name is taken, the dictionary names no site, or the site has
+                another number of units.
+            SiteError: The model has no such site.
+        """
+        base = site or getattr(dictionary, "site", "")
+        if not base:
+            raise DictionaryError(
+                f"The dictionary {name!r} does not know its site: name it, with site='SITE' or "
+                "--dictionary SITE:NAME=FOLDER."
+            )
+        found = self.sites[base]
+        units = found.shape[1]
+        attached = attached_to(dictionary, name, found.address, units, self._dictionaries)
+        self._dictionaries[name] = attached
+        self._sites = self._hooks = None
+        return attached.address
+
+    @checked(DictionaryError)
+    def detach(self, name: str) -> None:
+        """Remove the site of a dictionary's latents.
+
+        Args:
+            name: The name that `attach` was given.
+
+        Raises:
+            DictionaryError: No dictionary has this name.
+        """
+        if name not in self._dictionaries:
+            raise DictionaryError(
+                f"No dictionary is called {name!r}.{suggest(name, self._dictionaries)}"
+            )
+        del self._dictionaries[name]
+        self._sites = self._hooks = None
 
     @property
     def pipeline(self) -> Any:
@@ -408,15 +478,26 @@ class Model:
         return self.family.vocabulary()
 
 
-def _reopen(load: Callable[[], Model], defaults: Options) -> Model:
+def _reopen(
+    load: Callable[[], Model], defaults: Options, dictionaries: dict[str, AttachedDictionary]
+) -> Model:
     model = load()
     model.defaults = defaults
+    model._dictionaries = dictionaries
     return model
 
 
-def _rebuild(name: str, family: type[Family], pipeline: bytes, state: dict[str, Any]) -> Model:
+def _rebuild(
+    name: str,
+    family: type[Family],
+    pipeline: bytes,
+    state: dict[str, Any],
+    dictionaries: dict[str, AttachedDictionary],
+) -> Model:
     from clerestory.models.loading.pickling import unpack_pipeline
 
     # Families cache tokens in ways that cannot be pickled, so theirs is built anew.
     build: Callable[[Any], Family] = family
-    return Model(name, build(unpack_pipeline(pipeline)), **state)
+    model = Model(name, build(unpack_pipeline(pipeline)), **state)
+    model._dictionaries = dictionaries
+    return model

@@ -323,7 +323,8 @@ def make_plan(
     with hold_pipeline(model.pipeline), progress_bars() as progress:
         model.family.prepare(run_options, progress)
     # Some families draw one sample at a time.
-    batch_size = min(batch, model.family.batch_limit(list(selected), run_options) or batch)
+    hooked = list(dict.fromkeys(model.hooks_by_address[site].base for site in selected))
+    batch_size = min(batch, model.family.batch_limit(hooked, run_options) or batch)
     rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
         table=samples,

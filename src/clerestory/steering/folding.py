@@ -80,6 +80,8 @@ def fold(model: Model, edit: Edit) -> Fold:
         raise EditError("it acts at some steps only, and weights are the same at all")
     if getattr(edit, "positions", "all") != "all":
         raise EditError("it acts at some positions only")
+    if site.base:
+        raise EditError("it acts on latents of a dictionary, which is no part of the weights")
     if site.address == model.conditioning_site and site.tap == "embedding":
         return _into_the_prior(model, edit, site.path)
     branch = getattr(edit, "branch", "cond")
@@ -195,7 +197,7 @@ def _float64(parameter: Any) -> Tensor:
 
 def _reader(model: Model, site: Site) -> tuple[str, nn.Linear] | None:
     """The linear layer that alone reads the site, with its path."""
-    if model.family.hooks_by_address[site.address].is_input:
+    if model.hooks_by_address[site.address].is_input:
         return (site.path, site.module) if isinstance(site.module, nn.Linear) else None
     for end, following in READERS.items():
         if site.path.endswith(end):
@@ -213,7 +215,7 @@ def _writer(model: Model, site: Site) -> tuple[str, nn.Linear] | None:
     # diffusers' attention adds the residual and rescales after `to_out`: then that is not the
     # output.
     if site.tap.endswith("attn") and not getattr(module, "residual_connection", False):
-        part = model.family.hooks_by_address[site.address].output_index
+        part = model.hooks_by_address[site.address].output_index
         for name in ("to_add_out",) if part else ("out_proj", "to_out.0"):
             layer = dict(module.named_modules()).get(name)
             if isinstance(layer, nn.Linear) and getattr(module, "rescale_output_factor", 1) == 1:

@@ -62,17 +62,20 @@ def make_taps(
         steps = readings.setdefault(address, [])
 
         def callback(value: Tensor, step: Step) -> None:
-            # The width of some sites is known only here, so the address could not be checked
-            # before. Units are sorted: the last is the largest.
-            if units is not None and units[-1] >= value.shape[-1]:
-                raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
             # Pooled on the model's device, so that only the result is copied to the CPU.
-            pooled = pool_positions(value.detach())
-            selected = pooled if units is None else pooled[..., units]
+            if hook.latents is not None:
+                selected = hook.latents.pool(value.detach(), pool_positions, units)
+            else:
+                # The width of some sites is known only here, so the address could not be checked
+                # before. Units are sorted: the last is the largest.
+                if units is not None and units[-1] >= value.shape[-1]:
+                    raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
+                pooled = pool_positions(value.detach())
+                selected = pooled if units is None else pooled[..., units]
             steps.append((step, selected.cpu().numpy()))
 
         # Pooling and the copy to the CPU read the model's own memory and keep none of it.
-        return Tap(address, callback, branch, selection.steps, copies=False)
+        return Tap(hook.base, callback, branch, selection.steps, copies=False)
 
     return [tap(address, selection) for address, selection in selections.items()]
 

@@ -151,7 +151,12 @@ def select(
         address = replace(parsed, site=(aliases or {}).get(parsed.site, parsed.site))
         # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
         exact = [address.site] if address.site in units else []
-        matching = exact or [site for site in units if fnmatchcase(site, address.site)]
+        matching = exact or [
+            site
+            for site in units
+            # Latents, of which a site may have a hundred thousand, are asked for by their colon.
+            if fnmatchcase(site, address.site) and (":" in address.site or ":" not in site)
+        ]
         sites = exact or [site for site in matching if site not in idle]
         if matching and not sites:
             raise SiteError(
@@ -160,7 +165,7 @@ def select(
             )
         sites = sites or _sites_of_module(address.site, paths or {})
         if not sites:
-            raise SiteError(f"No {noun} is called {address.site!r}.{suggest(address.site, units)}")
+            raise SiteError(_unknown(address.site, noun, units))
         for site in sites:
             _check_units(address, site, units[site])
             selected_units = head_units(address, site, units[site], (heads or {}).get(site))
@@ -172,6 +177,17 @@ def select(
             f"{patterns!r} names {len(selections)} sites; exactly one is expected here."
         )
     return {site: selections[site] for site in units if site in selections}
+
+
+def _unknown(site: str, noun: str, units: Mapping[str, int | None]) -> str:
+    """The message for a site that there is not."""
+    base, colon, name = site.partition(":")
+    if colon and name and base in units:
+        return (
+            f"{base} has no dictionary {name[:80]!r}: attach it, with model.attach(dictionary, "
+            f"{name[:80]!r}) or --dictionary {name[:80]}=FOLDER.{suggest(site, units)}"
+        )
+    return f"No {noun} is called {site!r}.{suggest(site, units)}"
 
 
 def _sites_of_module(path: str, paths: Mapping[str, str]) -> list[str]:

@@ -33,7 +33,7 @@ from clerestory.models.core.rows import (
 from clerestory.models.core.types import Branch, Edit, Step
 from clerestory.models.core.visits import Visits
 
-__all__ = ["Attachment", "Tap"]
+__all__ = ["Attachment", "Tap", "apply_edit"]
 
 
 @dataclass(frozen=True)
@@ -359,6 +359,26 @@ def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int, channels_last:
     flat = flatten_positions(part, channels_last)
     # Edits see one row for each sample, as taps do.
     before = merge_branches(flat, merged_samples) if merged_samples else flat
+    after = apply_edit(edit, before)
+    after = split_branches(after, len(flat)) if merged_samples else after
+    if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
+        after = after.clone()  # torch refuses to copy a tensor onto another view of itself
+    part.copy_(restore_shape(after, part.shape, channels_last))
+
+
+def apply_edit(edit: Edit, before: Tensor) -> Tensor:
+    """Apply an edit, and check what it returns.
+
+    Args:
+        edit: The edit.
+        before: Activations, `[sample, position, unit]`.
+
+    Returns:
+        The changed activations.
+
+    Raises:
+        EditError: It is no tensor, or one of another shape.
+    """
     after = edit(before)
     if not isinstance(after, Tensor):
         found = "None" if after is None else f"a value of type {type(after).__name__}"
@@ -371,7 +391,4 @@ def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int, channels_last:
             f"The edit at {edit.site!r} returned shape {list(after.shape)} for an activation "
             f"of shape {list(before.shape)}; an edit must keep the shape."
         )
-    after = split_branches(after, len(flat)) if merged_samples else after
-    if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
-        after = after.clone()  # torch refuses to copy a tensor onto another view of itself
-    part.copy_(restore_shape(after, part.shape, channels_last))
+    return after

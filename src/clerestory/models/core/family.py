@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Generator, Tensor, nn
 from typing_extensions import override
@@ -22,6 +22,9 @@ from clerestory.models.core.text_windows import PromptReader, TextWindow
 from clerestory.models.core.types import OPTION_NAMES, Branch, Options, Sample, Site, Step
 from clerestory.registry import Registry
 from clerestory.types import Floats, Pictures, Progress
+
+if TYPE_CHECKING:
+    from clerestory.models.core.latents import AttachedDictionary
 
 __all__ = [
     "Encoding",
@@ -68,6 +71,7 @@ class SiteHook:
             all.
         mixes_branches: Whether the module's rows are not those of its stage's network, so that the
             branches of guidance in them cannot be told apart.
+        latents: The dictionary whose latents the site is; None for a value of the model.
     """
 
     site: Site
@@ -82,6 +86,12 @@ class SiteHook:
     stream: str = ""
     call: int | None = None
     mixes_branches: bool = False
+    latents: AttachedDictionary | None = None
+
+    @property
+    def base(self) -> str:
+        """The address of the site that is hooked: of latents, that of the values they encode."""
+        return self.site.address if self.latents is None else self.latents.base
 
     @property
     def module(self) -> nn.Module | None:

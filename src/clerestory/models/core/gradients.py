@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import ModelError, SiteError
-from clerestory.models.core.attachment import Attachment, Tap
+from clerestory.models.core.attachment import Attachment
 from clerestory.models.core.family import StageCall, TapCallback
 from clerestory.models.core.hooks import attach
+from clerestory.models.core.latents import make_tap
 from clerestory.models.core.pipeline_state import (
     hide_progress_bars,
     hold_pipeline,
@@ -89,10 +90,10 @@ def _token_gradients(
     offset = _TokenOffset(f"{window.stage}/tokens")
     activations: dict[str, Tensor] = {}
     # The graph's own tensors, which the objective only reads.
-    taps = [Tap(site, _writer(activations, site), copies=False) for site in sites]
+    hooks = model.hooks_by_address
+    taps = [make_tap(hooks[site], _writer(activations, site), copies=False) for site in sites]
     # One call of the encoder with the prompts alone: every row is conditional.
     rows = StageCall({"cond": slice(0, len(texts))})
-    hooks = model.family.hooks_by_address
     attachment = Attachment(hooks, lambda stage, call: rows, [offset], taps)
     with attach(attachment, model.family.stage_modules), torch.enable_grad():
         window.encode(texts, graph=True)

@@ -39,11 +39,12 @@ class Pooler:
         self._masks: dict[tuple[int, str], Tensor] = {}
         self._weights: dict[tuple[int, str], Tensor] = {}
 
-    def __call__(self, value: Tensor) -> Tensor:
+    def __call__(self, value: Tensor, rows: slice = slice(None)) -> Tensor:
         """Pool activations.
 
         Args:
             value: `[sample, position, unit]`.
+            rows: Which samples of the mask they are; by default all.
 
         Returns:
             float32 `[sample, unit]`, or with positions where the pool is `none`.
@@ -55,7 +56,7 @@ class Pooler:
             return value.clone()  # the model may go on to change its own
         if self.mask is None:
             return value.amax(1) if self.pool == "max" else value.mean(1)
-        mask = self._full_mask(value, self.mask)
+        mask = self._full_mask(value, self.mask)[rows]
         if self.pool == "last":
             positions = torch.arange(value.shape[1], device=value.device)
             # The highest true position; `argmax` of the mask alone would give the first.
@@ -67,8 +68,9 @@ class Pooler:
         # A batched product needs no masked copy of the activations.
         key = (value.shape[1], str(value.device))
         if key not in self._weights:
-            self._weights[key] = (mask / mask.sum(1, keepdim=True))[:, None]
-        return torch.bmm(self._weights[key], value)[:, 0]
+            full = self._full_mask(value, self.mask)
+            self._weights[key] = (full / full.sum(1, keepdim=True))[:, None]
+        return torch.bmm(self._weights[key][rows], value)[:, 0]
 
     def _full_mask(self, value: Tensor, mask: Tensor) -> Tensor:
         """The mask at all positions of a site, which may go on after the tokens."""
@@ -79,7 +81,7 @@ class Pooler:
                 and not self.pool.startswith(TOKENS_PREFIX)
                 and (self.sequence or self.pool != "last")
             )
-            full = torch.full(value.shape[:2], beyond, device=value.device)
+            full = torch.full((len(mask), value.shape[1]), beyond, device=value.device)
             # Shorter than the site where the denoiser appends positions to the text, or the prior
             # its own tokens.
             full[:, : mask.shape[1]] = mask.to(value.device)

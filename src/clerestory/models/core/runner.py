@@ -28,10 +28,11 @@ from clerestory.errors import (
 )
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import SiteSelection, parse
-from clerestory.models.core.attachment import Attachment, Tap
+from clerestory.models.core.attachment import Attachment
 from clerestory.models.core.family import Encoding, TapCallback
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import attach
+from clerestory.models.core.latents import add_latent_edit, make_tap
 from clerestory.models.core.pipeline_state import (
     check_tiling,
     hide_progress_bars,
@@ -220,12 +221,12 @@ class _Sweep:
 
     def __init__(self, model: Model, request: Request) -> None:
         self.family, self.request = model.family, request
-        self.hooks = model.family.hooks_by_address
+        self.hooks = model.hooks_by_address
         self.attributes = {"model": model.name, "revision": model.revision}
         self.attributes |= {"branch": request.branch, "pool": request.pool}
         _check_options(request)
         self.taps = [
-            Tap(site, callback, request.branch, selection.steps)
+            make_tap(self.hooks[site], callback, request.branch, selection.steps)
             for pattern, callback in request.taps.items()
             for site, selection in model.sites.select(pattern).items()
         ]
@@ -236,7 +237,7 @@ class _Sweep:
         # Stages, and between encode and draw stages the conditioning site: a run may stop there.
         self.order = (*encoders, self.family.conditioning_site, *later)
         sites = [*request.read, *(tap.site for tap in self.taps), *edited]
-        self.sites = list(dict.fromkeys(sites))
+        self.sites = list(dict.fromkeys(self.hooks[site].base for site in sites))
         self.stages = {self.hooks[site].site.stage for site in sites}
         for address in self.sites:
             reason = self.family.bypassed(self.hooks[address].site, request.samples[0].options)
@@ -342,10 +343,20 @@ class _Sweep:
         return Attachment(
             self.hooks,
             lambda stage, call: self.family.stage_call(stage, call, samples),
-            [self._bind_edit(edit, rows, samples) for edit in edits],
+            self._bind_edits(edits, rows, samples),
             taps,
             expects_handoff=not early,
         )
+
+    def _bind_edits(
+        self, edits: Sequence[Edit], rows: range, samples: Sequence[Sample]
+    ) -> list[Edit]:
+        """The edits for these samples, at sites that are hooked."""
+        bound: list[Edit] = []
+        for edit in edits:
+            hook = self.hooks[parse(edit.site).site]
+            bound = add_latent_edit(bound, self._bind_edit(edit, rows, samples), hook)
+        return bound
 
     def _bind_edit(self, edit: Edit, rows: range, samples: Sequence[Sample]) -> Edit:
         """The edit for these samples, at the positions that it names."""
@@ -389,8 +400,9 @@ class _Sweep:
 
     def _is_early(self, address: str) -> bool:
         """Whether a site belongs to `encode`, before the conditioning sites."""
-        stage = self.hooks[address].site.stage
-        return stage in self.family.encoder_stages and address not in self.family.conditioning_sites
+        hook = self.hooks[address]
+        is_encoded = hook.site.stage in self.family.encoder_stages
+        return is_encoded and hook.base not in self.family.conditioning_sites
 
     def _batch_samples(self, rows: range) -> tuple[Sample, ...]:
         return tuple(self.request.samples[row] for row in rows)
@@ -407,7 +419,7 @@ class _Sweep:
         """The index in `order` of the stage after which a site's value is known."""
         # A conditioning site lies in a stage but its value is handed over after all encode stages,
         # so the run ends there and not in its stage.
-        conditioning = address in self.family.conditioning_sites
+        conditioning = self.hooks[address].base in self.family.conditioning_sites
         return self.order.index(
             self.family.conditioning_site if conditioning else self.hooks[address].site.stage
         )

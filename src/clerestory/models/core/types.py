@@ -135,6 +135,8 @@ class Site:
             the next.
         idle: Whether its module was never called in a short run with default options; patterns
             with `*` leave it out.
+        base: Of latents: the address of the site whose values they encode; "" for a value of the
+            model. Patterns with `*` leave latents out, unless they have the colon of their address.
     """
 
     address: str
@@ -145,6 +147,7 @@ class Site:
     # Neither shown nor compared: two loads of one model have equal sites but different modules.
     module: Any = field(default=None, repr=False, compare=False)
     idle: bool = False
+    base: str = ""
 
     @property
     def stage(self) -> str:
@@ -175,8 +178,12 @@ class Sites(Mapping[str, Site]):
     """
 
     def __init__(self, sites: Sequence[Site], conditioning: str = "") -> None:
-        self._aliases = {"conditioning": conditioning} if conditioning else {}
         self._sites = {site.address: site for site in sites}
+        self._aliases = {"conditioning": conditioning} if conditioning else {}
+        for site in sites:
+            if conditioning and site.base == conditioning:
+                alias = site.address.replace(conditioning, "conditioning", 1)
+                self._aliases[alias] = site.address
         self._units = {site.address: site.shape[1] for site in sites}
         self._heads = {site.address: site.heads for site in sites}
         self._paths = {site.address: site.path for site in sites if site.path}
