@@ -23,11 +23,12 @@ def recording_of(
     arrays: Mapping[str, NDArray[np.floating]],
     folder: Path,
     bad: Mapping[int, str] | None = None,
+    model: ModelIdentity = MODEL,
 ) -> Recording:
     """A recording whose sites hold these arrays, `[sample, step, unit]` or with positions."""
     plan = Plan(
         table=table,
-        model=MODEL,
+        model=model,
         options=Options(),
         read={site: SiteSelection() for site in arrays},
         pool="mean",

@@ -8,7 +8,7 @@ from helpers.recordings import factorial, recording_of
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError, SiteError
 from clerestory.microscope import Microscope, build
-from clerestory.microscope.build import may_be_shown
+from clerestory.naming import may_be_shown
 from clerestory.recordings import record
 from microscope.conftest import MIDDLE, MLP, PROMPTS
 

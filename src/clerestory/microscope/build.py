@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -34,13 +33,15 @@ from clerestory.microscope.folder import (
 from clerestory.microscope.maps import Maps
 from clerestory.microscope.summaries import EXTREMES
 from clerestory.models.core.addresses import select
+from clerestory.naming.samples import may_be_shown
+from clerestory.naming.values import mean_value
 from clerestory.recordings import Recording
 from clerestory.recordings.plan import ModelIdentity
 from clerestory.reporting.pictures import open_picture
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
-__all__ = ["build", "may_be_shown"]
+__all__ = ["build"]
 
 MIN_SAMPLES = 60
 """Minimum number of samples of a recording."""
@@ -156,19 +157,6 @@ def _slug(name: str) -> str:
     return f"{end}-model".lstrip("-") if end in RESERVED or not end else end
 
 
-def may_be_shown(prompt: str) -> bool:
-    """Whether pages may show a prompt's pictures; if not, it is held out for blind tests.
-
-    Args:
-        prompt: The prompt.
-
-    Returns:
-        The same for a prompt on every machine.
-    """
-    # By digest rather than position: a prompt has the same half in every recording.
-    return hashlib.blake2b(prompt.encode(), digest_size=1).digest()[0] % 2 == 0
-
-
 def _save_samples(
     recording: Recording, number: int, out: Path, kind: str, report: Progress
 ) -> None:
@@ -281,17 +269,16 @@ def _read(
     maps = Maps(units, side) if side > 1 and side * side == positions else None
     start = 0
     for part in recording.chunks(address):
-        # Steps first; positions stay until the maps have been taken.
-        activations = part.mean(1) if part.ndim > 2 else part
-        rows = np.arange(start, start + len(activations))
+        rows = np.arange(start, start + len(part))
         # Positions beyond the end of a prompt are NaN: a text's, which are no places in a picture.
-        if maps is not None and np.isnan(activations).any():
+        if maps is not None and np.isnan(part).any():
             maps = None
         if maps is not None:
             visible = rows[prompts[rows] >= 0]
-            maps.add(activations[visible - start].transpose(0, 2, 1), visible, prompts[visible])
-        values[rows] = np.nanmean(activations, 1) if activations.ndim > 2 else activations
-        start += len(activations)
+            activations = part[visible - start].mean(1)
+            maps.add(activations.transpose(0, 2, 1), visible, prompts[visible])
+        values[rows] = mean_value(part)
+        start += len(part)
     return values, {} if maps is None else maps.figures()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from clerestory.naming.samples import split_words
 from clerestory.stats import benjamini_hochberg
 
 __all__ = ["EXTREMES", "SPREAD", "Words", "histograms", "moments", "nearest", "ranked", "words_of"]
@@ -126,17 +127,12 @@ class Words:
         Returns:
             Words in alphabetical order.
         """
-        sets = [set(_split(prompt)) for prompt in prompts]
+        sets = [set(split_words(prompt)) for prompt in prompts]
         counts = Counter(word for words in sets for word in words)
         # Words of nearly all or of hardly any prompts have no group to compare with.
         words = sorted(word for word, n in counts.items() if least <= n <= len(sets) - least)
         present = np.array([[word in each for word in words] for each in sets], bool)
         return cls(tuple(words), present.reshape(len(sets), len(words)))
-
-
-def _split(prompt: str) -> list[str]:
-    words = (word.strip(".,;:!?\"'()[]{}").lower() for word in prompt.split())
-    return [word for word in words if word]
 
 
 def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:

@@ -19,12 +19,21 @@ from clerestory.stats.baselines import (
     random_directions,
     random_search_p,
 )
-from clerestory.stats.clustered_intervals import auroc_interval, share_interval
+from clerestory.stats.clustered_intervals import (
+    auroc_interval,
+    clustered_auroc_interval,
+    share_interval,
+)
 from clerestory.stats.directions import logistic_direction, rank_by_separation
 from clerestory.stats.effect_sizes import frechet_distance
 from clerestory.stats.intervals import Interval, clopper_pearson, wilson
 from clerestory.stats.multiple_testing import benjamini_hochberg
-from clerestory.stats.random_factors import arm_test, cell_test, pooled_midranks
+from clerestory.stats.random_factors import (
+    arm_test,
+    cell_test,
+    clustered_arm_test,
+    pooled_midranks,
+)
 from clerestory.stats.ranks import auroc
 from clerestory.stats.rate_intervals import change_interval, rate_interval
 
@@ -38,6 +47,8 @@ __all__ = [
     "cell_test",
     "change_interval",
     "clopper_pearson",
+    "clustered_arm_test",
+    "clustered_auroc_interval",
     "frechet_distance",
     "logistic_direction",
     "permuted_directions",

@@ -20,7 +20,9 @@ from clerestory.errors import EvidenceError
 __all__ = [
     "ArmTest",
     "arm_test",
+    "arm_variances",
     "cell_test",
+    "clustered_arm_test",
     "clustered_variances",
     "df_cap",
     "pooled_midranks",
@@ -157,6 +159,81 @@ def cell_test(
     parts = clustered_variances(differences, items, *wording)
     # Capped as in `arm_test`, by the rarer factor.
     return _t_test(differences.mean(0), parts, min(df for _, df in parts))
+
+
+def clustered_arm_test(
+    positive: Float[np.ndarray, "n unit"],
+    negative: Float[np.ndarray, "m unit"],
+    *factors: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]],
+) -> ArmTest:
+    """Test whether the positive arm is higher, where arms are no grids of items and templates.
+
+    For random prompts, of which those with a word are compared with those without it: a level of a
+    factor may have any number of samples, in one arm or in both.
+
+    Args:
+        positive: Values of the positive arm.
+        negative: Values of the negative arm.
+        *factors: For items, and for each factor of the wording, the level of each sample of the
+            positive and of the negative arm, codes from 0 that both arms share. A factor of one
+            level is left out: the claim is then about it.
+
+    Returns:
+        The test of each unit.
+
+    Raises:
+        EvidenceError: An arm has fewer than two items.
+
+    Source: cluster-robust variances as in Liang & Zeger 1986, added over the factors as in
+    `arm_test`; the cap of the degrees of freedom is that of unequal arms.
+
+    >>> codes = np.arange(20)
+    >>> values = np.concatenate([codes[:10] + 30.0, codes[10:]])[:, None]
+    >>> test = clustered_arm_test(values[:10], values[10:], (codes[:10], codes[10:]))
+    >>> bool(test.p[0] < 1e-4), float(test.df[0])
+    (True, 9.0)
+    """
+    parts, cap = arm_variances(positive, negative, *factors)
+    return _t_test(positive.mean(0) - negative.mean(0), parts, cap)
+
+
+def arm_variances(
+    positive: Float[np.ndarray, "n unit"],
+    negative: Float[np.ndarray, "m unit"],
+    *factors: tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]],
+) -> tuple[list[tuple[Float[np.ndarray, " unit"], float]], float]:
+    """Variances of the difference of two arms' means, by each factor.
+
+    Args:
+        positive: As for `clustered_arm_test`.
+        negative: As for `clustered_arm_test`.
+        *factors: As for `clustered_arm_test`.
+
+    Returns:
+        Each variance with its degrees of freedom, and the fewest of these.
+
+    Raises:
+        EvidenceError: An arm has fewer than two items.
+    """
+    parts = []
+    for number, codes in enumerate(factors):
+        levels = int(max(each.max(initial=-1) for each in codes)) + 1
+        counts = [len(np.unique(each)) for each in codes]
+        if number and levels < 2:
+            continue
+        if min(counts) < 2:
+            raise EvidenceError(f"An arm has {min(counts)} levels of a factor; at least two.")
+        sums = np.zeros((levels, positive.shape[1]))
+        for values, code, count, sign in zip(
+            (positive, negative), codes, counts, (1, -1), strict=True
+        ):
+            # What each sample adds to the mean of its arm; a level that is in both arms adds to
+            # both, and what is alike in them cancels.
+            influence = (values - values.mean(0)) / len(values)
+            # The arm's own mean was estimated from its levels, which makes deviations too small.
+            np.add.at(sums, code, sign * influence * np.sqrt(count / (count - 1)))
+        parts.append(((sums**2).sum(0), min(counts) - 1.0))
+    return parts, min(df for _, df in parts)
 
 
 def clustered_variances(
