@@ -324,7 +324,7 @@ def test_gradients_are_those_of_the_values_that_the_pipeline_computes(model):
         window = model.family.text_windows.get(stage)
         if not isinstance(window, TextEncoder):
             continue
-        site = f"{stage}.blocks.1/resid"
+        site = list(model.sites.select(f"{stage}.blocks.*/resid"))[-1]
         read = model.run(prompts, 0, read=site, pool="none", pictures=False).read(site)
         real = window.token_mask(prompts)
 
