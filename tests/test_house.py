@@ -79,7 +79,7 @@ def test_every_error_is_exported_and_drawn_in_the_tree():
     from clerestory import errors
 
     defined = sorted(name for name, value in vars(errors).items() if inspect.isclass(value))
-    assert errors.__all__ == defined
+    assert errors.__all__ == [*defined, "describe_error"]
     assert sorted(re.findall(r"(?m)^[ │├└─]+(\w+Error)\b", errors.__doc__ or "")) == defined
 
 

@@ -11,9 +11,10 @@ Traceback (most recent call last):
     ...
 clerestory.errors.PromptError: prompts[1] is None; it must be a valid string.
 
-This is `pydantic.validate_call` with rules of its own. Scalars are strict. What means the same is
-converted: numpy scalars, an array or a series or a generator where a sequence is expected, a string
-where a path is. A value that needs no conversion stays the same object; pydantic would copy it.
+This is `pydantic.validate_call` with rules of its own, since by itself it copies lists that need no
+conversion, refuses numpy scalars, arrays and generators or converts `"4"` to 4, and reports every
+member of a union in a line of its own. Here scalars are strict, values that mean the same are
+converted, a value that needs no conversion stays the same object, and an error is one line.
 """
 
 from __future__ import annotations

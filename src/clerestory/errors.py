@@ -44,6 +44,7 @@ __all__ = [
     "TableError",
     "ThemeError",
     "TrainingError",
+    "describe_error",
 ]
 
 
@@ -122,3 +123,17 @@ class TableError(ClerestoryError, ValueError):
 
 class TrainingError(ClerestoryError, RuntimeError):
     """A training stage cannot start or resume: missing stage, incompatible checkpoint."""
+
+
+def describe_error(reason: BaseException, length: int = 200) -> str:
+    """The message of an exception on one line, or its class name where it has none.
+
+    Args:
+        reason: The exception.
+        length: Number of characters after which the message is cut.
+
+    Returns:
+        One line of at most `length` characters and an ellipsis.
+    """
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return text if len(text) <= length else text[:length] + "…"

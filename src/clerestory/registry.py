@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from clerestory.errors import RegistryError
+from clerestory.errors import RegistryError, describe_error
 
 __all__ = ["Registry", "load_plugin", "nearest", "plugins", "suggest"]
 
@@ -167,5 +167,6 @@ def load_plugin(entry: EntryPoint) -> Any:
     # Any error at all: a plug-in is other people's code, and one that fails
     # should not break the rest.
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise RegistryError(f"The plug-in {entry.value} cannot be used: {reason}") from error
+        raise RegistryError(
+            f"The plug-in {entry.value} cannot be used: {describe_error(error)}"
+        ) from error

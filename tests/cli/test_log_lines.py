@@ -22,7 +22,7 @@ def test_a_second_piece_of_work_under_one_label_has_its_own_time(
         report("recording", 20, 20)
     assert capsys.readouterr().err.splitlines() == [
         "recording …",
-        "recording: 8 in 100 s",
+        "recording: 8 in 1.7 min",
         "recording …",
         "recording: 4 of 20, about 16 s left",
         "recording: 20 in 20 s",

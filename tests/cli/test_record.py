@@ -41,7 +41,7 @@ def command(prompts, out, *more):
 def test_it_says_what_it_takes_records_and_resumes_by_the_same_command(prompts, tmp_path):
     result = call(*command(prompts, tmp_path / "rec", "--json"))
     assert re.search(
-        r"6 samples, 6 pictures, 3 sites: about \d+ s, [\d.]+ kB on disk", result.stderr
+        r"6 samples, 6 pictures, 3 sites: about [\d.]+ s, [\d.]+ kB on disk", result.stderr
     )
     told = json.loads(result.stdout)
     assert (told["samples"], told["done"], told["bad"]) == (6, 6, {})

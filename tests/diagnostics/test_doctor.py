@@ -117,11 +117,11 @@ def test_weights_of_nan_are_named_as_the_cause() -> None:
     model = ill()
     model.pipeline.unet.mid_block.resnets[0].conv2.weight.data[0] = torch.nan
     diagnosis = examine(model)
-    crosses, unmade = verdicts(diagnosis, False), verdicts(diagnosis, None)
+    crosses, skipped = verdicts(diagnosis, False), verdicts(diagnosis, None)
     assert set(crosses) == {"draws", "finite"}
     assert crosses["finite"].startswith(f"NaN first at {MIDDLE}")
     assert "the weights of unet.mid_block.resnets.0 have NaN" in crosses["finite"]
-    assert unmade["repeats"] == "not made, since no picture was drawn"
+    assert skipped["repeats"] == "skipped: no picture was drawn"
 
 
 def test_an_overflow_of_half_precision_is_named_with_its_first_site() -> None:
@@ -277,7 +277,7 @@ def test_progress_says_how_long_it_will_take(healthy: tuple[Diagnosis, list[str]
 
 def test_a_diagnosis_is_one_line_and_a_table(healthy: tuple[Diagnosis, list[str]]) -> None:
     diagnosis, _ = healthy
-    assert repr(diagnosis) == "Diagnosis of tiny: 13 of 13 checks hold."
+    assert repr(diagnosis) == "Diagnosis of tiny: 13 of 13 checks passed."
     assert list(diagnosis.table().columns) == ["name", "ok", "detail"]
     assert "<td>opens</td>" in diagnosis._repr_html_()
 
@@ -312,7 +312,7 @@ def test_the_command_prints_a_page(
     monkeypatch.setattr("clerestory.diagnostics.doctor", lambda *_, **__: healthy[0])
     page = call(app, "doctor", "tiny").stdout.splitlines()
     assert page[0] == "tiny (KandinskyV22CombinedPipeline, served as UnCLIP)"
-    assert page[1].startswith("✓ opens ") and page[-1] == "13 of 13 checks hold."
+    assert page[1].startswith("✓ opens ") and page[-1] == "13 of 13 checks passed."
 
 
 def test_a_failure_is_status_1_and_one_reason_is_one_row(opened: dict[str, Model]) -> None:

@@ -105,8 +105,8 @@ TOML: dict[str, Attack] = {
 }
 
 
-def header(told: dict[str, Any], data: bytes = b"") -> bytes:
-    text = json.dumps(told).encode()
+def header(content: dict[str, Any], data: bytes = b"") -> bytes:
+    text = json.dumps(content).encode()
     return struct.pack("<Q", len(text)) + text + data
 
 
@@ -256,22 +256,22 @@ BY_ENDING: dict[str, dict[str, Attack]] = {
 }
 
 
-def nodes(told: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def nodes(content: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The place of every node of a JSON value, of long lists the first two."""
     yield at
-    if isinstance(told, dict):
-        for name in told:
-            yield from nodes(told[name], (*at, name))
-    elif isinstance(told, list):
-        for index in range(min(len(told), 2)):
-            yield from nodes(told[index], (*at, index))
+    if isinstance(content, dict):
+        for name in content:
+            yield from nodes(content[name], (*at, name))
+    elif isinstance(content, list):
+        for index in range(min(len(content), 2)):
+            yield from nodes(content[index], (*at, index))
 
 
-def replaced(told: Any, at: tuple[Any, ...], value: Any) -> Any:
+def replaced(content: Any, at: tuple[Any, ...], value: Any) -> Any:
     """The value with another at a node; without the node where that is Ellipsis."""
     if not at:
         return value if value is not ... else {}
-    copy = dict(told) if isinstance(told, dict) else list(told)
+    copy = dict(content) if isinstance(content, dict) else list(content)
     if value is ... and len(at) == 1:
         del copy[at[0]]
     else:

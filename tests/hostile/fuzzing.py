@@ -50,12 +50,12 @@ def mutate(kind: Kind, folder: Path, mutation: Mutation) -> None:
     if way in WAYS[4:] and structured:
         path = structured[file * len(structured) // RANGE]
         try:
-            told = json.loads(path.read_text())
+            content = json.loads(path.read_text())
         except ValueError:
             return
-        every = list(attacks.nodes(told))
+        every = list(attacks.nodes(content))
         node = every[at * len(every) // RANGE]
-        path.write_text(json.dumps(attacks.replaced(told, node, what if way == "node" else ...)))
+        path.write_text(json.dumps(attacks.replaced(content, node, what if way == "node" else ...)))
         return
     path = files[file * len(files) // RANGE]
     raw = path.read_bytes()

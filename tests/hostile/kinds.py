@@ -310,8 +310,8 @@ def make_weights(folder: Path) -> None:
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "a.safetensors").write_bytes(b"weights")
     sums = {"model/a.safetensors": hashlib.sha256(b"weights").hexdigest()}
-    told = {"files": sums, "defaults": {"height": 64}, "settings": {}, "version": "1.0"}
-    (folder / "manifest.json").write_text(json.dumps(told))
+    entries = {"files": sums, "defaults": {"height": 64}, "settings": {}, "version": "1.0"}
+    (folder / "manifest.json").write_text(json.dumps(entries))
 
 
 def use_weights(folder: Path) -> None:
@@ -369,8 +369,8 @@ def make_labels(folder: Path) -> None:
 
 
 def use_labels(folder: Path) -> None:
-    for said, sure in _LabelStore(*_judged(folder)).labels.values():
-        assert said in ("dark", "light") and 0 <= sure <= 1
+    for name, sure in _LabelStore(*_judged(folder)).labels.values():
+        assert name in ("dark", "light") and 0 <= sure <= 1
 
 
 def _judged(folder: Path) -> tuple[Any, Any]:

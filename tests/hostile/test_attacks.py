@@ -66,13 +66,13 @@ def test_nodes_of_every_json_file_are_replaced_by_anything(name, copied):
         if path.suffix != ".json":
             continue
         text = path.read_text()
-        told = json.loads(text)
-        for node in attacks.nodes(told):
+        content = json.loads(text)
+        for node in attacks.nodes(content):
             for value in (*attacks.VALUES, ...):
                 count += 1
                 if count % every:
                     continue
-                path.write_text(json.dumps(attacks.replaced(told, node, value)))
+                path.write_text(json.dumps(attacks.replaced(content, node, value)))
                 tried(kind, folder, f"{path.name}, {node} = {value!r}")
         path.write_text(text)
 
@@ -81,13 +81,13 @@ def test_nodes_of_every_json_file_are_replaced_by_anything(name, copied):
 def test_a_manifest_and_arrays_that_agree_on_an_absurd_shape_are_refused(units, copied):
     folder = copied("recording")
     for path in (folder / "manifest.json", folder / ROOT):
-        told = json.loads(path.read_text())
+        content = json.loads(path.read_text())
         if path.name == "manifest.json":
-            told["arrays"]["prior/embedding"]["shape"][1] = units
+            content["arrays"]["prior/embedding"]["shape"][1] = units
         else:
-            array = told["consolidated_metadata"]["metadata"]["prior/embedding/value"]
+            array = content["consolidated_metadata"]["metadata"]["prior/embedding/value"]
             array["shape"][2] = array["chunk_grid"]["configuration"]["chunk_shape"][2] = units
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(content))
     sealed(folder, ROOT)
     assert isinstance(refusal(KINDS["recording"], folder), RecordingError)
 
@@ -106,9 +106,9 @@ def test_a_manifest_and_arrays_that_agree_on_an_absurd_shape_are_refused(units, 
 )
 def test_arrays_that_the_recorder_does_not_write_are_refused(array, at, value, copied):
     folder = copied("recording")
-    told = json.loads((folder / ROOT).read_text())
+    content = json.loads((folder / ROOT).read_text())
     place = ("consolidated_metadata", "metadata", array, *at)
-    (folder / ROOT).write_text(json.dumps(attacks.replaced(told, place, value)))
+    (folder / ROOT).write_text(json.dumps(attacks.replaced(content, place, value)))
     sealed(folder, ROOT)
     found = refusal(KINDS["recording"], folder)
     assert isinstance(found, RecordingError)
@@ -136,9 +136,11 @@ def test_tensors_of_other_kinds_are_refused(name, tensor, copied):
 def test_a_model_that_is_named_with_pickles_is_refused(where, copied):
     folder = copied(where)
     path = folder / {"recording": "manifest.json", "microscope": "microscope.json"}[where]
-    told = json.loads(path.read_text())
-    (told["plan"] if where == "recording" else told)["model"]["load_options"] = {"pickles": "yes"}
-    path.write_text(json.dumps(told))
+    content = json.loads(path.read_text())
+    (content["plan"] if where == "recording" else content)["model"]["load_options"] = {
+        "pickles": "yes"
+    }
+    path.write_text(json.dumps(content))
     assert isinstance(refusal(KINDS[where], folder), RecordingError)
 
 
@@ -156,8 +158,8 @@ def test_a_model_that_is_named_with_pickles_is_refused(where, copied):
 )
 def test_a_pipeline_is_refused_before_anything_is_built(file, change, words, copied):
     folder = copied("pipeline")
-    told = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps({**told, **change}))
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps({**content, **change}))
     found = refusal(KINDS["pipeline"], folder)
     assert isinstance(found, ModelError) and words in str(found)
 

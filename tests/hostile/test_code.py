@@ -56,12 +56,12 @@ def spoilt(path: Path, seen: set[object]) -> Iterator[str]:
         ):
             yield text.replace(old, name, 1)
         return
-    told, names = json.loads(text), itertools.cycle(NAMES)
-    for at in attacks.nodes(told):
+    content, names = json.loads(text), itertools.cycle(NAMES)
+    for at in attacks.nodes(content):
         kind = (path.name, *("*" if isinstance(one, int) else one for one in at[-3:]))
         if kind not in seen:
             seen.add(kind)
-            yield json.dumps(attacks.replaced(told, at, next(names)))
+            yield json.dumps(attacks.replaced(content, at, next(names)))
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in ("pipeline", "world")])
@@ -92,6 +92,6 @@ def test_no_file_opens_its_model_in_a_way_that_runs_code(
     name: str, file: str, at: tuple[str, ...], option: str, copied: Copied
 ) -> None:
     folder = copied(name)
-    told = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(attacks.replaced(told, at, {option: "yes"})))
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(attacks.replaced(content, at, {option: "yes"})))
     assert isinstance(refusal(KINDS[name], folder), ClerestoryError)

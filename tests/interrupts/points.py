@@ -37,10 +37,12 @@ class Points:
         if self.passed == self.at:
             os.kill(os.getpid(), self.number)
 
-    def heard(self, event: str, told: tuple[Any, ...]) -> None:
+    def count_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         """An audit event: `open`, `os.rename` or `os.mkdir`."""
-        writes = event != "open" or (isinstance(told[2], int) and told[2] & WRITING)
-        named = isinstance(told[0], (str, Path)) and str(told[0]).startswith(str(self.under))
+        writes = event != "open" or (isinstance(arguments[2], int) and arguments[2] & WRITING)
+        named = isinstance(arguments[0], (str, Path)) and str(arguments[0]).startswith(
+            str(self.under)
+        )
         if writes and named:
             self.one()
 
@@ -48,9 +50,9 @@ class Points:
 _now: list[Points] = []
 
 
-def _audit(event: str, told: tuple[Any, ...]) -> None:
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if _now and event in ("open", "os.rename", "os.mkdir"):
-        _now[0].heard(event, told)
+        _now[0].count_event(event, arguments)
 
 
 sys.addaudithook(_audit)
@@ -58,7 +60,7 @@ sys.addaudithook(_audit)
 
 @dataclass(frozen=True)
 class Ended:
-    """What came of a command."""
+    """How a command ended."""
 
     status: int
     out: str
@@ -82,7 +84,7 @@ def ended(words: list[object], under: Path, at: int = 0, number: int = 0) -> End
     status: Any = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["clerestory", *map(str, words)])
-        patch.setattr(console, "progress_bars", _told(console.progress_bars, points))
+        patch.setattr(console, "progress_bars", _counted(console.progress_bars, points))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             _now[:] = [points]
             try:
@@ -94,15 +96,15 @@ def ended(words: list[object], under: Path, at: int = 0, number: int = 0) -> End
     return Ended(status or 0, out.getvalue(), err.getvalue(), points.passed)
 
 
-def _told(stages: Callable[..., Any], points: Points) -> Any:
+def _counted(stages: Callable[..., Any], points: Points) -> Any:
     @contextlib.contextmanager
-    def told() -> Iterator[Any]:
-        with stages() as tell:
+    def counted() -> Iterator[Any]:
+        with stages() as forward:
 
             def report(stage: str, done: int, of: int, loss: float | None = None) -> None:
                 points.one()
-                tell(stage, done, of, loss)
+                forward(stage, done, of, loss)
 
             yield report
 
-    return told
+    return counted

@@ -28,14 +28,14 @@ def _parts():
     parts = render._draw_parts(
         SimpleNamespace(path=Path("none")), Path("none"), [[], [], []], 2, 64
     )
-    made = multiprocessing.get_context("spawn").Pool
+    make_pool = multiprocessing.get_context("spawn").Pool
 
-    def told(self, *given, **how):
-        pool = made(*given, **how)
+    def announced_pool(self, *given, **how):
+        pool = make_pool(*given, **how)
         sys.stderr.write(" ".join(str(one.pid) for one in pool._pool) + "\n")
         return pool
 
-    multiprocessing.context.BaseContext.Pool = told
+    multiprocessing.context.BaseContext.Pool = announced_pool
     return parts
 
 

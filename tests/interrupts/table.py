@@ -323,9 +323,9 @@ def kept(out: Path, vary: tuple[str, ...]) -> dict[str, Any]:
 def _read(path: Path) -> Any:
     if path.suffix != ".json":
         return path.read_bytes()
-    told = json.loads(path.read_bytes())
+    content = json.loads(path.read_bytes())
     return (
-        {key: value for key, value in told.items() if key != "seconds"}
-        if isinstance(told, dict)
-        else told
+        {key: value for key, value in content.items() if key != "seconds"}
+        if isinstance(content, dict)
+        else content
     )

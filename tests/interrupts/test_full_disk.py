@@ -38,11 +38,11 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(
     case.opened(valid, monkeypatch)
     words = case.words(valid, tmp_path / "out", monkeypatch)
     with full():
-        came = ended(words, tmp_path)
-    said = [line for line in came.err.splitlines() if line.startswith("clerestory: ")]
-    assert came.status == 1, came.err
-    assert len(said) == 1 and said[0].endswith("."), came.err
-    assert "Traceback" not in came.err
+        result = ended(words, tmp_path)
+    lines = [line for line in result.err.splitlines() if line.startswith("clerestory: ")]
+    assert result.status == 1, result.err
+    assert len(lines) == 1 and lines[0].endswith("."), result.err
+    assert "Traceback" not in result.err
     if not case.resumable:
         left = [one for one in tmp_path.rglob("*") if one.is_file()]
         assert not left

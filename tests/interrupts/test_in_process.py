@@ -70,11 +70,11 @@ def test_an_interrupt_leaves_what_is_said_and_the_same_command_then_does_all(
     points = {1, 2, whole.points, *rng.integers(1, whole.points + 1, POINTS - 3).tolist()}
     for turn, at in enumerate(sorted(points)):
         number = list(SIGNALS)[turn % 2]
-        came = run(case, valid, tmp_path / "two", monkeypatch, at, number)
-        if came.points < at:
+        result = run(case, valid, tmp_path / "two", monkeypatch, at, number)
+        if result.points < at:
             continue  # what was done before is not done again
-        assert came.status == SIGNALS[number], (at, came)
-        check(case, came, tmp_path / "two")
+        assert result.status == SIGNALS[number], (at, result)
+        check(case, result, tmp_path / "two")
     again = run(case, valid, tmp_path / "two", monkeypatch)
     assert again.status == 0, again.err
     found = kept(written(tmp_path / "two"), case.vary)
@@ -112,14 +112,14 @@ def written(place: Path) -> Path:
     return found
 
 
-def check(case: Case, came: Ended, place: Path) -> None:
+def check(case: Case, result: Ended, place: Path) -> None:
     """What is said is true."""
     if case.resumable:
         # `verify` resumes from a folder beside its output.
         folders = (place / "out", place / "out.parts")
-        assert came.words in (NOTHING, *(f"the same command resumes {each}." for each in folders))
-        if came.words == NOTHING and case.name != "recording verify":
+        assert result.words in (NOTHING, *(f"the same command resumes {each}." for each in folders))
+        if result.words == NOTHING and case.name != "recording verify":
             assert not any(place.iterdir())
         return
-    assert came.words == NOTHING
+    assert result.words == NOTHING
     assert not any(place.iterdir()), "something is left"

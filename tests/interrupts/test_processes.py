@@ -42,7 +42,7 @@ def ready(process: subprocess.Popen[str]) -> str:
     return process.stderr.readline()
 
 
-def said(process: subprocess.Popen[str], status: int) -> str:
+def last_line(process: subprocess.Popen[str], status: int) -> str:
     """The line on how it was interrupted; it is the only one but for progress."""
     _, err = process.communicate(timeout=60)
     assert process.returncode == status, err
@@ -68,7 +68,7 @@ def test_a_recording_is_stopped_twice_and_is_then_the_undisturbed_one(
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.1))
         os.killpg(process.pid, number)
-        line = said(process, status)
+        line = last_line(process, status)
         assert line.endswith(f"interrupted: the same command resumes {out}.")
     assert ended([*words, out], tmp_path).status == 0
     assert contents(out) == contents(whole)
@@ -91,7 +91,7 @@ def test_a_drawing_that_is_stopped_leaves_nothing(tmp_path: Path):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGTERM)
     os.kill(process.pid, signal.SIGTERM)  # as `timeout` does: it counts once
-    assert said(process, 143).endswith("interrupted: no unfinished output is left.")
+    assert last_line(process, 143).endswith("interrupted: no unfinished output is left.")
     assert not any(tmp_path.iterdir())
 
 
@@ -133,7 +133,7 @@ def test_no_renderer_outlives_its_parent(number: Any, status: int):
     assert len(workers) == 2 and all(map(alive, workers))
     time.sleep(1)  # they are starting meanwhile, or at work: both are fine
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    assert said(process, status) == "clerestory: interrupted: no unfinished output is left."
+    assert last_line(process, status) == "clerestory: interrupted: no unfinished output is left."
     until = time.monotonic() + 5
     while any(map(alive, workers)) and time.monotonic() < until:
         time.sleep(0.02)

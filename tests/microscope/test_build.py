@@ -1,6 +1,7 @@
 """What `build` writes, against the recording itself."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -102,6 +103,19 @@ def test_damaged_figures_and_pictures_are_told_and_built_again(recorded, scope):
         assert "\n" not in str(caught.value)
     build(recorded, scope)
     assert {path: path.read_bytes() for path in damaged} == whole
+
+
+def test_a_part_of_a_site_is_refused_rather_than_numbered_from_zero(tmp_path):
+    table = factorial(items=40, phrases=1)
+    values = np.random.default_rng(0).normal(size=(len(table), 1, 3)).astype("f4")
+    recording = recording_of(table, {MLP: values}, tmp_path / "rec")
+    with pytest.raises(RecordingError, match="A microscope is of whole sites"):
+        build([recording], tmp_path / "scope", sites=f"{MLP}[1]")
+    layout = recording.store.layouts[MLP]
+    units = replace(layout, labels={**layout.labels, "unit": [7, 8, 9]})
+    recording.store.layouts[MLP] = units
+    with pytest.raises(RecordingError, match="A microscope is of whole sites"):
+        build([recording], tmp_path / "scope")
 
 
 def test_positions_that_a_prompt_lacks_are_no_values(tmp_path):

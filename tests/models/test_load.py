@@ -43,9 +43,9 @@ def lancet(folder, tmp_path):
 def test_a_pipeline_folder_opens_and_draws_as_the_object_does(folder):
     model = load(folder, device="cpu")
     expected = tiny_model().run("a cat", 3, **SMALL, guidance=4.0, prior_guidance=4.0).pictures
-    came = model.run("a cat", 3, **SMALL).pictures
+    drawn = model.run("a cat", 3, **SMALL).pictures
     # Weights read from disk lie elsewhere in memory, and some CPUs then add in another order.
-    assert np.abs(came.astype(int) - expected.astype(int)).max() <= 1
+    assert np.abs(drawn.astype(int) - expected.astype(int)).max() <= 1
     assert model.name == str(folder)
 
 
@@ -60,8 +60,8 @@ def test_opening_says_nothing_and_leaves_the_libraries_as_talkative_as_they_were
     before = settings()
     capfd.readouterr()
     load(folder, device="cpu")
-    told = capfd.readouterr()
-    assert told.out == told.err == ""
+    captured = capfd.readouterr()
+    assert captured.out == captured.err == ""
     assert settings() == before
 
 

@@ -115,19 +115,19 @@ def test_no_configuration_of_a_checkpoint_imports_its_code(part: str, tmp_path: 
         (folder / "mine.py").write_text(code)
         (folder / "pipeline.py").write_text(code)
     for path in sorted((place / part).glob("*.json")):
-        told = json.loads(path.read_text())
-        if not isinstance(told, dict):
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
             continue
-        told["auto_map"] = dict.fromkeys(names, "mine.Mine")
+        content["auto_map"] = dict.fromkeys(names, "mine.Mine")
         for key in ("_class_name", "tokenizer_class", "architectures", "custom_pipeline"):
-            spoilt = {**told, key: ["mine", "Mine"] if key == "_class_name" else "mine.Mine"}
+            spoilt = {**content, key: ["mine", "Mine"] if key == "_class_name" else "mine.Mine"}
             path.write_text(json.dumps(spoilt))
             try:
                 load(place, device="cpu")
             except ModelError as error:
                 assert "\n" not in str(error)
             assert not ran.exists(), f"{path.name}: {key}"
-        path.write_text(json.dumps({k: v for k, v in told.items() if k != "auto_map"}))
+        path.write_text(json.dumps({k: v for k, v in content.items() if k != "auto_map"}))
     shutil.rmtree(place)
 
 

@@ -37,8 +37,8 @@ def test_every_family_opens_from_its_folder_and_draws_the_same(name, tmp_path):
     model = load(tmp_path / "model", device="cpu")
     assert type(model.pipeline) is type(pipeline)
     expected = wrap(pipeline).run("a cat", 3, **SMALL).pictures
-    came = model.run("a cat", 3, **SMALL).pictures
-    assert np.abs(came.astype(int) - expected).max() <= 1
+    drawn = model.run("a cat", 3, **SMALL).pictures
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
 def test_a_pipeline_object_stays_where_and_as_it_is():
@@ -164,12 +164,12 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(folder, tmp_path):
     index = json.loads((place / "model_index.json").read_text())
     ran = tmp_path / "ran"
     (place / "pipeline.py").write_text(f"open({str(ran)!r}, 'w')\nclass Mine: pass\n")
-    told = json.dumps({**index, "_class_name": ["pipeline", "Mine"]})
-    (place / "model_index.json").write_text(told)
+    changed = json.dumps({**index, "_class_name": ["pipeline", "Mine"]})
+    (place / "model_index.json").write_text(changed)
     refused("needs code of its own", place)
     (place / "unet" / "mine.py").write_text(f"open({str(ran)!r}, 'w')\nclass Net: pass\n")
-    told = json.dumps({**index, "unet": ["mine", "Net"]})
-    (place / "model_index.json").write_text(told)
+    changed = json.dumps({**index, "unet": ["mine", "Net"]})
+    (place / "model_index.json").write_text(changed)
     refused("cannot be opened", place)
     assert not ran.exists()
 
@@ -182,9 +182,9 @@ def test_pickles_are_refused_by_name_and_read_when_allowed(folder, tmp_path):
         torch.save(getattr(built(stable_diffusion), part).state_dict(), path.with_suffix(".bin"))
         path.unlink()
     refused(r"unet/diffusion_pytorch_model\.bin is a pickle.*--allow-pickles", place)
-    came = load(place, device="cpu", pickles=True).run("a cat", 3, **SMALL).pictures
+    drawn = load(place, device="cpu", pickles=True).run("a cat", 3, **SMALL).pictures
     expected = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
-    assert np.abs(came.astype(int) - expected).max() <= 1
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
     shutil.copytree(folder, tmp_path / "trained")
     (tmp_path / "trained" / "checkpoint-500").mkdir()
     torch.save({}, tmp_path / "trained" / "checkpoint-500" / "optimizer.bin")
@@ -275,9 +275,9 @@ def test_older_files_with_other_names_for_the_same_weights_open(folder, tmp_path
         state[key] = value
     assert any(".proj_attn." in key for key in state)
     save_file(state, path, {"format": "pt"})
-    came = load(place, device="cpu").run("a cat", 3, **SMALL).pictures
+    drawn = load(place, device="cpu").run("a cat", 3, **SMALL).pictures
     expected = load(folder, device="cpu").run("a cat", 3, **SMALL).pictures
-    assert np.abs(came.astype(int) - expected).max() <= 1
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
 def test_parts_keep_the_precision_that_they_have_on_purpose(tmp_path):

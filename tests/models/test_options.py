@@ -7,8 +7,8 @@ import pytest
 from families import FAMILIES, built, family_model, flux, small_model, stable_diffusion
 from odd import odd_pipeline
 
-from clerestory.edits import Add
-from clerestory.errors import EditError, ModelError, OptionError
+from clerestory.edits import Ablate, Add
+from clerestory.errors import EditError, ModelError, OptionError, SiteError
 from clerestory.models import wrap
 
 pytestmark = [
@@ -88,3 +88,19 @@ def test_strengths_are_as_many_as_samples():
         with pytest.raises(EditError, match=f"for {len(strengths)} samples and the run has 3"):
             model.run("a cat", range(3), edits=[Add(site, direction, strengths)], batch=2)
     assert model.run("a cat", range(3), edits=[Add(site, direction, [1.0, 0.0, 2.0])], batch=2)
+
+
+@pytest.mark.parametrize("part", ["[3]", "[h1]", "[0:4]@0"])
+def test_a_tap_or_an_edit_of_a_part_of_a_site_is_refused(part):
+    model, site = family_model("stable_diffusion"), "text.blocks.0/q"
+    with pytest.raises(SiteError, match=f"whole site: write '{site}' in place of"):
+        model.run("a cat", 0, taps={site + part: lambda *_: None})
+
+    def edit(value):
+        return value
+
+    edit.site = site + part
+    with pytest.raises(EditError, match="An edit changes a whole site"):
+        model.run("a cat", 0, edits=[edit])
+    with pytest.raises(EditError, match="An edit changes a whole site"):
+        Ablate(site + part, np.ones(model.sites[site].shape[1]))

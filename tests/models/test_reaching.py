@@ -165,10 +165,13 @@ def test_lists_of_tensors_are_edited(tap):
     site = f"denoiser/{tap}"
     units = 6 if tap == "condition" else CHANNELS
     plain = model.run("cat", 3, steps=3)
-    same = model.run("cat", 3, steps=3, edits=[Same(site)])
+    same = model.run("cat", 3, steps=3, edits=[Same(site)], read=site, pool="none")
     assert np.array_equal(plain.pictures, same.pictures)
-    moved = model.run("cat", 3, steps=3, edits=[Add(site, np.linspace(5, 9, units))], read=site)
+    vector = np.linspace(5, 9, units)
+    moved = model.run("cat", 3, steps=3, edits=[Add(site, vector)], read=site, pool="none")
     assert not np.array_equal(plain.pictures, moved.pictures)
+    # Before the first step nothing else differs.
+    assert np.allclose(moved.read(site)[0, 0], same.read(site)[0, 0] + vector, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [tuple, "named", dict, "object"])

@@ -136,10 +136,10 @@ def test_the_unconditional_branch_can_be_read(model):
     alone = model.run(PROMPTS, 0, read="text.*", branch="uncond", pictures=False)
     assert np.array_equal(alone.read("text.blocks.1/resid").values, text)
     negated = model.run(PROMPTS, 0, read=sites, branch="uncond", negative="a dog")
-    told = model.run("a dog", 0, read="text.*", pictures=False)
+    other = model.run("a dog", 0, read="text.*", pictures=False)
     assert np.allclose(
         negated.read("text.blocks.0/resid").values[2],
-        told.read("text.blocks.0/resid").values[0],
+        other.read("text.blocks.0/resid").values[0],
         atol=1e-6,
     )
 
@@ -316,9 +316,9 @@ def test_a_prompt_beyond_the_window_is_refused_with_what_would_be_cut(model):
 
 
 def test_progress_is_told(model):
-    told = []
-    model.sweep("a cat", range(3), [[], []], batch=2, progress=lambda *step: told.append(step))
-    assert told == [("drawing", done, 6) for done in (2, 4, 5, 6)]
+    reports = []
+    model.sweep("a cat", range(3), [[], []], batch=2, progress=lambda *step: reports.append(step))
+    assert reports == [("drawing", done, 6) for done in (2, 4, 5, 6)]
 
 
 def test_the_pipelines_own_progress_bars_come_back():

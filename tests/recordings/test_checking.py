@@ -34,9 +34,9 @@ def files(root):
 
 
 def test_a_whole_recording_is_whole(copy):
-    told = []
-    assert verify(Store(copy), lambda label, done, of: told.append((done, of))) == []
-    assert told[-1] == (5, 5)
+    reports = []
+    assert verify(Store(copy), lambda label, done, of: reports.append((done, of))) == []
+    assert reports[-1] == (5, 5)
 
 
 def test_a_flipped_bit_in_any_chunk_is_found_and_named(copy):

@@ -50,17 +50,17 @@ def workers():
 
 def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
     store, expected = begun
-    killed, told = [], []
+    killed, reports = [], []
 
     def progress(label, done, of):
-        told.append((done, of))
+        reports.append((done, of))
         if not killed:
             killed.append(workers()[0])
             os.kill(killed[0], signal.SIGKILL)
 
     fill_with_ray(store, {"device": "cpu"}, workers=2, progress=progress)
     assert killed
-    assert told[-1] == (40, 40)
+    assert reports[-1] == (40, 40)
     assert contents(store.folder.root) == expected
 
 
@@ -71,9 +71,9 @@ def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
 def test_a_worker_with_another_model_says_so(begun, tmp_path, there, planned):
     manifest = tmp_path / "rec" / "manifest.json"
     assert there in manifest.read_text()
-    told = json.loads(manifest.read_text().replace(there, planned))
-    told["digest"] = json_digest(told)
-    manifest.write_text(json.dumps(told))
+    content = json.loads(manifest.read_text().replace(there, planned))
+    content["digest"] = json_digest(content)
+    manifest.write_text(json.dumps(content))
     with pytest.raises(RecordingError, match=r"planned with another model|cannot go on"):
         fill_with_ray(Store(tmp_path / "rec"), {"device": "cpu"}, workers=1)
 

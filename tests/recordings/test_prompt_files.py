@@ -84,7 +84,7 @@ def test_a_table_that_would_be_read_otherwise_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("encoding", "told"),
+    ("encoding", "hint"),
     [
         ("utf-16", "it seems to be UTF-16."),
         ("utf-16-le", "it seems to be UTF-16LE."),
@@ -96,7 +96,7 @@ def test_a_table_that_would_be_read_otherwise_is_refused_in_one_line(
     ],
 )
 @pytest.mark.parametrize("name", ["p.txt", "p.csv", "p.toml"])
-def test_a_text_in_another_encoding_is_told_with_the_way_out(name, encoding, told, tmp_path):
+def test_a_text_in_another_encoding_is_told_with_the_way_out(name, encoding, hint, tmp_path):
     text = {
         "p.txt": "a caf\u00e9\n\u732b\n",
         "p.csv": "prompt,item\na caf\u00e9,\u732b\n",
@@ -106,7 +106,7 @@ def test_a_text_in_another_encoding_is_told_with_the_way_out(name, encoding, tol
     assert raw.decode(encoding).startswith(text[:6])
     with pytest.raises(PromptError, match="is not UTF-8") as caught:
         prompt_table(written(tmp_path, name, raw))
-    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert hint in str(caught.value) and "\n" not in str(caught.value)
     command = str(caught.value).partition("iconv -f ")[2].split()
     assert command[1:3] == ["-t", "UTF-8"]
     if "utf" in encoding:

@@ -120,10 +120,10 @@ def test_the_same_call_goes_on_where_another_stopped(tmp_path, monkeypatch):
     with pytest.raises(RecordingError, match=r"Sample 5 .* is not drawn"):
         half.pictures([0, 5])
     calls.clear()
-    told = []
-    recorded(tmp_path / "rec", progress=lambda label, done, of: told.append((done, of)))
+    reports = []
+    recorded(tmp_path / "rec", progress=lambda label, done, of: reports.append((done, of)))
     assert calls == [1, 4]
-    assert told == [(done, 20) for done in (12, 14, 16, 18, 20)]
+    assert reports == [(done, 20) for done in (12, 14, 16, 18, 20)]
     assert contents(tmp_path / "rec") == contents(whole.store.folder.root)
 
 
@@ -435,14 +435,14 @@ def test_batches_give_every_row_once_in_an_order_of_their_own(tmp_path):
     every = recording.read(site).to_numpy().reshape(-1, 24)
     parts = list(recording.batches(site, size=7, seed=1, spread=2))
     assert [len(part) for part in parts] == [7] * 5 + [5]
-    came = np.concatenate(parts)
-    assert not np.array_equal(came, every)
-    order = np.lexsort(every.T), np.lexsort(came.T)
-    assert np.array_equal(every[order[0]], came[order[1]])
+    shuffled = np.concatenate(parts)
+    assert not np.array_equal(shuffled, every)
+    order = np.lexsort(every.T), np.lexsort(shuffled.T)
+    assert np.array_equal(every[order[0]], shuffled[order[1]])
     again = np.concatenate(list(recording.batches(site, size=7, seed=1, spread=2)))
     other = np.concatenate(list(recording.batches(site, size=7, seed=2, spread=2)))
-    assert np.array_equal(came, again)
-    assert not np.array_equal(came, other)
+    assert np.array_equal(shuffled, again)
+    assert not np.array_equal(shuffled, other)
     with pytest.raises(SiteError, match="a whole site"):
         next(recording.batches(site + "[3]"))
 

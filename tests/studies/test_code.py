@@ -134,9 +134,9 @@ def test_who_runs_the_study_may_name_code(mark: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(clerestory, "load", lambda *_, **__: stub_model())
     monkeypatch.setattr(Study, "load", lambda name, scale: opened)
     given = ["--classifier", f"style={EVIL}", "--classifier", "tint=colour:tint"]
-    said = json.loads(call(app, "run", "s.toml", *given, "--json").stdout)
+    output = json.loads(call(app, "run", "s.toml", *given, "--json").stdout)
     assert mark.exists()
-    assert f"style={EVIL}" in said["command"], "the file alone would be refused"
+    assert f"style={EVIL}" in output["command"], "the file alone would be refused"
 
 
 def test_python_may_give_code_to_a_forecast_and_a_run(mark: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from clerestory.causal.baselines import BaselineEffects
 from clerestory.causal.control import control_status, control_together
-from clerestory.contrasts.findings import UnitKind
+from clerestory.contrasts.evidence import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ClassChange, Effect, SideEffects
 from clerestory.evaluation.warnings import EvidenceWarning

@@ -41,7 +41,8 @@ from clerestory.causal.tracing import (
 )
 from clerestory.causal.trials import Trials, matched_prompts, with_seeds
 from clerestory.classifiers import Classifier
-from clerestory.contrasts.findings import Finding, Findings
+from clerestory.contrasts.evidence import Finding
+from clerestory.contrasts.findings import Findings
 from clerestory.edits import Ablate, Add
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import (

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from clerestory.classifiers.base import Classifier, classify, load_classifier
 from clerestory.classifiers.check_page import render_page
 from clerestory.classifiers.labels import classifier_file, picture_digest, predict
-from clerestory.errors import EvidenceError, RecordingError
+from clerestory.errors import EvidenceError, RecordingError, describe_error
 from clerestory.io.reading import parse_json, read_bytes
 from clerestory.io.validation import validate
 from clerestory.io.writing import atomic_folder
@@ -390,8 +390,8 @@ def _table(marks: Path) -> pd.DataFrame:
         table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
         stripped: pd.DataFrame = table[columns].apply(lambda column: column.str.strip())
     except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:160]
         raise EvidenceError(
-            f"{marks} is not a table of marks ({reason}); columns: {', '.join(columns)}."
+            f"{marks} is not a table of marks ({describe_error(error)}); columns: "
+            f"{', '.join(columns)}."
         ) from error
     return stripped

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from clerestory.reporting import progress as reporting
 from clerestory.reporting.escaping import plain, to_json
+from clerestory.reporting.quantities import duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -219,11 +220,11 @@ class _LogLines:
             status(f"{label} …")
         elapsed = now - self._started[label]
         if completed == total:
-            status(f"{label}: {total} in {elapsed:.0f} s")
+            status(f"{label}: {total} in {duration(elapsed)}")
             # A later task of a study can report under the same label: its time is its own.
             del self._started[label]
         # The first report may follow resumed work: the rate is of what was done since.
         elif now - self._logged[label] >= LOG_INTERVAL and completed > self._first[label]:
             self._logged[label] = now
             remaining = elapsed / (completed - self._first[label]) * (total - completed)
-            status(f"{label}: {completed} of {total}, about {remaining:.0f} s left")
+            status(f"{label}: {completed} of {total}, about {duration(remaining)} left")

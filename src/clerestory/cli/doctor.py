@@ -46,7 +46,7 @@ def doctor(
     from clerestory.cli import console
     from clerestory.diagnostics import PROMPTS, Check, Diagnosis
     from clerestory.diagnostics import doctor as examine
-    from clerestory.errors import ModelError
+    from clerestory.errors import ModelError, describe_error
     from clerestory.models import parse_size
 
     picture_size = {} if size is None else parse_size(size)
@@ -55,7 +55,7 @@ def doctor(
     except ModelError as error:
         if not json:
             raise
-        check = Check("opens", False, " ".join(str(error).split()))
+        check = Check("opens", False, describe_error(error, 400))
         diagnosis = Diagnosis(model.name or "", "", "", (check,))
     else:
         settings: dict[str, Any] = {**picture_size, "steps": steps}

@@ -34,7 +34,7 @@ from clerestory.cli import (
     verify,
 )
 from clerestory.cli.plugins import PluginGroup
-from clerestory.errors import ClerestoryError
+from clerestory.errors import ClerestoryError, describe_error
 
 __all__ = ["app", "main"]
 
@@ -86,7 +86,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         # A full disk or a denied file is no defect of the program: one line, no traceback.
-        name, reason = error.filename or "a file", error.strerror or " ".join(str(error).split())
+        name, reason = error.filename or "a file", error.strerror or describe_error(error)
         try:
             sys.stdout.flush()
         except OSError:

@@ -26,6 +26,7 @@ def info(where: options.RecordingLocation, json: options.JsonFlag = False) -> No
     """Print progress, sites, bad samples and provenance."""
     from clerestory.cli import console
     from clerestory.recordings import Recording
+    from clerestory.reporting.quantities import byte_size
 
     recording = Recording.open(where)
     summary = recording.info()
@@ -34,7 +35,7 @@ def info(where: options.RecordingLocation, json: options.JsonFlag = False) -> No
         return
     plan = recording.store.plan
     console.status(
-        f"{summary['done']:,} of {summary['samples']:,} samples, {summary['bytes'] / 1e6:.1f} MB"
+        f"{summary['done']:,} of {summary['samples']:,} samples, {byte_size(summary['bytes'])}"
     )
     console.status(f"model {plan.model.name} {plan.model.revision}, {plan.options.steps} steps")
     factors = [name for name in recording.samples if name not in ("done", "bad")]

@@ -22,8 +22,9 @@ from clerestory.contrasts.arms import ArmValues
 from clerestory.contrasts.contrast import contrast
 from clerestory.contrasts.design_makers import arm_grid, cell_design
 from clerestory.contrasts.direction_methods import direction_methods
+from clerestory.contrasts.evidence import Detection, Finding, SiteFigure
 from clerestory.contrasts.find import find
-from clerestory.contrasts.findings import Detection, Finding, Findings, SiteFigure
+from clerestory.contrasts.findings import Findings
 from clerestory.contrasts.group import group
 from clerestory.contrasts.groups import Groups
 from clerestory.contrasts.samples import ContrastSamples

@@ -9,7 +9,8 @@ from clerestory.models.core.addresses import parse
 from clerestory.reporting.plots import png
 
 if TYPE_CHECKING:
-    from clerestory.contrasts.findings import Findings, SiteFigure, UnitKind
+    from clerestory.contrasts.evidence import SiteFigure, UnitKind
+    from clerestory.contrasts.findings import Findings
     from clerestory.contrasts.groups import Groups
 
 __all__ = ["group_chart", "save_map", "site_map"]

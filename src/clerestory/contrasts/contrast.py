@@ -19,16 +19,15 @@ from numpy.typing import NDArray
 from clerestory.contrasts.arms import ARMS, HALVES, ArmValues
 from clerestory.contrasts.designs import Design
 from clerestory.contrasts.direction_methods import cross_fit, direction_methods, fit_sparse_probe
-from clerestory.contrasts.findings import (
-    CurvePoint,
+from clerestory.contrasts.evidence import (
     Detection,
     Finding,
-    Findings,
     SiteFigure,
     Status,
     UnitKind,
     unit_address,
 )
+from clerestory.contrasts.findings import CurvePoint, Findings
 from clerestory.contrasts.limitations import limitations
 from clerestory.contrasts.samples import ContrastSamples
 from clerestory.errors import EvidenceError

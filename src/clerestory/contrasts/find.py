@@ -25,7 +25,8 @@ from clerestory.checks import check_choice, check_minimum
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.contrast import contrast, provenance
 from clerestory.contrasts.direction_methods import direction_methods
-from clerestory.contrasts.findings import Findings, UnitKind
+from clerestory.contrasts.evidence import UnitKind
+from clerestory.contrasts.findings import Findings
 from clerestory.contrasts.predictions import PictureClassifiers
 from clerestory.contrasts.samples import contrast_samples, split_names
 from clerestory.contrasts.splits import combine_splits, count_contrasts

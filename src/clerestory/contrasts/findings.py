@@ -1,17 +1,18 @@
-"""What a finding is: a claim about a unit, with its evidence; how findings are saved."""
+"""The findings of one contrast, and how they are saved."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
 from clerestory.contrasts.arms import ARMS
+from clerestory.contrasts.evidence import Finding, SiteFigure, UnitKind, unit_address
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.parquet import write_parquet
@@ -27,171 +28,15 @@ if TYPE_CHECKING:
 
     from clerestory.classifiers import HumanCheck
 
-__all__ = [
-    "Detection",
-    "Finding",
-    "Findings",
-    "SiteFigure",
-    "Status",
-    "UnitKind",
-    "design_sentence",
-    "read_samples",
-    "unit_address",
-]
+__all__ = ["Findings", "design_sentence", "read_samples"]
 
 SAMPLE_COLUMNS = ("prompt", "item", "phrase", "template", "arm", "half", "seed")
 FILE, DIRECTIONS, SAMPLES = "findings.json", "directions.safetensors", "samples.parquet"
 MAX_BYTES = 2**28
 """Size of `findings.json`: a hundred sites at a hundred steps have many findings."""
 
-UnitKind = Literal["neuron", "direction"]
-Status = Literal["found", "not found", "reversed", "undecided"]
 CurvePoint = tuple[int, float, float | None]
 """How many neurons, their AUROC, and the same against hard negatives."""
-
-
-def unit_address(site: str, unit: str | int) -> str:
-    """Address of a unit: its site's, with the unit before the step.
-
-    Args:
-        site: Address of the site, perhaps with a step.
-        unit: Number of a neuron, or name of a direction method.
-
-    Returns:
-        The unit's address.
-
-    >>> unit_address("denoiser.mid.res.0/out@5", 17)
-    'denoiser.mid.res.0/out[17]@5'
-    """
-    path, at, step = site.partition("@")
-    # `text.blocks.2/mlp@5` and 3 give `text.blocks.2/mlp[3]@5`.
-    return f"{path}[{unit}]{at}{step}"
-
-
-@dataclass(frozen=True)
-class Detection:
-    """How well a unit detects the concept, on the evaluation half alone.
-
-    All figures have the unit's sign, so that more is better.
-
-    Attributes:
-        auroc: Area under the ROC curve, positive against negative.
-        low: Lower limit of its interval over items and templates.
-        high: Upper limit.
-        level: Coverage of the intervals: 0.95, and more for units that were found, which are looked
-            at because they were.
-        p: One-sided, over items and templates; the larger one of the two contrasts.
-        q: Benjamini–Hochberg over the picks.
-        hard_negative_auroc: Positive against hard negative; None without such an arm.
-        hard_negative_low: Lower limit of its interval.
-        hard_negative_high: Upper limit.
-        df: Degrees of freedom of the test.
-        detectable_auroc: The AUROC that a test with these errors finds with 80% power at p ≤ 0.05,
-            above 1 where there is none; None for tests of raw values.
-        items: Evaluation items.
-    """
-
-    auroc: float
-    low: float
-    high: float
-    level: float
-    p: float
-    q: float
-    hard_negative_auroc: float | None
-    hard_negative_low: float | None
-    hard_negative_high: float | None
-    df: float
-    detectable_auroc: float | None
-    items: int
-
-    @property
-    def worst_auroc(self) -> float:
-        """The lower one of the AUROCs against negatives and against hard negatives."""
-        hard = self.hard_negative_auroc
-        return self.auroc if hard is None else min(self.auroc, hard)
-
-    @property
-    def worst_low(self) -> float:
-        """The lower one of the two lower limits."""
-        hard = self.hard_negative_low
-        # The claim is against negatives and hard negatives both, so that the weaker one counts.
-        return self.low if hard is None else min(self.low, hard)
-
-    @property
-    def power_text(self) -> str:
-        """What the test can find, as the end of a sentence; "" for tests of raw values."""
-        if self.detectable_auroc is None:
-            return ""
-        if self.detectable_auroc > 1:
-            return "; not even an AUROC of 1 would be found with 80% power"
-        if self.detectable_auroc < 0.505:
-            # Perfect separation has no error from which another AUROC's could be told.
-            return "; without overlap of the arms no power can be given"
-        return f"; an AUROC of {self.detectable_auroc:.2f} would be found with 80% power"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One unit and what it detects.
-
-    Attributes:
-        unit: Its address: `site[17]` for a neuron, `site[difference]` for a difference of means,
-            `site[probe]` and `site[sparse]` for logistic probes, with `@5` where it is of a step.
-        kind: A neuron or a direction.
-        sign: −1 for a unit that is *lower* with the concept.
-        selection_rank: Its rank among its kind in the selection half, from 1.
-        status: `found`: q ≤ 0.05 and the lower limits above 0.5; `reversed`: an upper limit below
-            0.5; `undecided`: too few items or templates for a claim; otherwise `not found`.
-        detects: How well it detects the concept in the evaluation half.
-    """
-
-    unit: str
-    kind: UnitKind
-    sign: Literal[1, -1]
-    selection_rank: int
-    status: Status
-    detects: Detection
-
-    @property
-    def site(self) -> str:
-        """The address of its site, with the step where it has one."""
-        # From the right: the step follows the unit, and a site has no bracket.
-        path, _, rest = self.unit.rpartition("[")
-        return path + rest.partition("]")[2]
-
-    @property
-    def number(self) -> int:
-        """The number of a neuron among the units of its site.
-
-        Raises:
-            ValueError: It is a direction, which has a name.
-        """
-        return int(self.unit.rpartition("[")[2].partition("]")[0])
-
-
-@dataclass(frozen=True)
-class SiteFigure:
-    """How well the first-ranked unit of a site does: a description, not a test.
-
-    Attributes:
-        site: The site's address, with the step where it has one.
-        kind: A neuron or a direction.
-        unit: The unit that the selection half ranks first there.
-        auroc: Its AUROC in the evaluation half, against negatives.
-        hard_negative_auroc: Against hard negatives; None without such an arm.
-    """
-
-    site: str
-    kind: UnitKind
-    unit: str
-    auroc: float
-    hard_negative_auroc: float | None
-
-    @property
-    def worst_auroc(self) -> float:
-        """The lower one of the two AUROCs."""
-        hard = self.hard_negative_auroc
-        return self.auroc if hard is None else min(self.auroc, hard)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.arms import HALVES
 from clerestory.contrasts.design_makers import cell_design
-from clerestory.contrasts.findings import Finding, Findings
+from clerestory.contrasts.evidence import Finding
+from clerestory.contrasts.findings import Findings
 from clerestory.contrasts.groups import GroupUnit
 from clerestory.errors import EmptyArmError
 

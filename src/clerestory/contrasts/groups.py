@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from clerestory.contrasts.findings import Findings, Status, UnitKind, read_samples
+from clerestory.contrasts.evidence import Status, UnitKind
+from clerestory.contrasts.findings import Findings, read_samples
 from clerestory.errors import EvidenceError
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.parquet import write_parquet

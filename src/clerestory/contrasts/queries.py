@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from clerestory.errors import EvidenceError
+from clerestory.errors import EvidenceError, describe_error
 from clerestory.io.expressions import parse_expression
 from clerestory.registry import nearest
 
@@ -80,7 +80,7 @@ def matching_rows(table: pd.DataFrame, arm: str, query: str) -> pd.Series[bool]:
         # The engine is named, since the default depends on whether numexpr is installed.
         mask = table.eval(quoted, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # a comparison of columns may raise anything
-        reason, columns = " ".join(str(error).split())[:160], ", ".join(map(str, table))
+        reason, columns = describe_error(error), ", ".join(map(str, table))
         unknown = sorted(query_columns(query) - set(map(str, table)))
         near = nearest(unknown[0], map(str, table)) if unknown else []
         hint = f" Did you mean {' or '.join(near)}?" if near else ""

@@ -4,7 +4,7 @@
     diagnosis.ok                              # whether no check failed
     diagnosis.table()                         # name, ok, detail of every check
 
-A check is kept, fails, or cannot be made, and its detail says what was measured and what to do.
+A check passes, fails or is undecided; its detail says what was measured, and what to do.
 """
 
 from clerestory.diagnostics.diagnosis import Check, Diagnosis

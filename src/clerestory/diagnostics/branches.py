@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clerestory.diagnostics.examination import Examination, NotMadeError, Verdict
+from clerestory.diagnostics.examination import Examination, SkippedCheckError, Verdict
 from clerestory.errors import ClerestoryError
 from clerestory.models import Run
 from clerestory.types import Floats
@@ -33,7 +33,7 @@ def branches(examination: Examination) -> Verdict:
     """Another prompt changes the conditional branch, and not the unconditional one."""
     sites = branch_sites(examination)
     if examination.batch is None or not sites:
-        raise NotMadeError("no batch with a conditioning site was drawn")
+        raise SkippedCheckError("no batch with a conditioning site was drawn")
     cond = {site: _change(examination.batch, site, 0, 2) for site in sites}
     run = _unconditional(examination, sites)
     uncond = {site: _change(run, site, 0, 1) for site in sites}
@@ -71,7 +71,7 @@ def _unconditional(examination: Examination, sites: list[str]) -> Run:
             )
         except ClerestoryError as error:
             refusal = refusal or str(error)
-    raise NotMadeError(f"no unconditional branch can be read here: {refusal}")
+    raise SkippedCheckError(f"no unconditional branch can be read here: {refusal}")
 
 
 def _change(run: Run, site: str, first: int, second: int) -> float:

@@ -1,4 +1,4 @@
-"""What an examination of a model gives: a list of checks, and whether any of them fails."""
+"""The result of an examination: a list of checks, and whether any of them fails."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Check", "Diagnosis"]
 
 @dataclass(frozen=True)
 class Check:
-    """One promise, tried.
+    """The outcome of one check.
 
     Attributes:
-        name: Its name, one word.
-        ok: Whether the promise holds; None where that cannot be checked.
-        detail: What was measured; of a failure also what to do, of None why.
+        name: The check's name, one word.
+        ok: Whether it passes; None if it was skipped or is undecided.
+        detail: What was measured; for a failure also what to do, for None the reason.
     """
 
     name: str
@@ -30,12 +30,12 @@ class Check:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """What was found out about a model.
+    """The outcome of an examination.
 
     Attributes:
-        model: What it was loaded by.
+        model: The name by which the model was loaded.
         pipeline: The class of its pipeline; "" for a model that did not open.
-        family: What serves it; "" for a model that did not open.
+        family: The family that serves it; "" for a model that did not open.
         checks: The checks, in the order in which a reader needs them.
     """
 
@@ -46,20 +46,20 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether no check fails; one that cannot be made is no failure."""
+        """Whether no check fails; an undecided check is no failure."""
         return all(check.ok is not False for check in self.checks)
 
     def summary(self) -> str:
-        """The number of checks that hold, and the names of those that do not."""
-        held = sum(check.ok is True for check in self.checks)
-        texts = [f"{held} of {len(self.checks)} checks hold"]
-        for ok, words in ((False, "failed"), (None, "not made")):
+        """The number of checks that pass, and the names of those that fail or stay undecided."""
+        passed = sum(check.ok is True for check in self.checks)
+        texts = [f"{passed} of {len(self.checks)} checks passed"]
+        for ok, outcome in ((False, "failed"), (None, "undecided")):
             names = [check.name for check in self.checks if check.ok is ok]
-            texts += [f"{words}: {', '.join(names)}"] if names else []
+            texts += [f"{outcome}: {', '.join(names)}"] if names else []
         return "; ".join(texts) + "."
 
     def table(self) -> pd.DataFrame:
-        """A row for each check: its name, whether it holds, and the detail."""
+        """A row for each check: its name, whether it passes, and the detail."""
         import pandas as pd
 
         # As objects, so that None is not taken for a missing truth value.

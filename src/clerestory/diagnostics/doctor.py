@@ -12,10 +12,10 @@ from clerestory.diagnostics.branches import branches
 from clerestory.diagnostics.diagnosis import Check, Diagnosis
 from clerestory.diagnostics.drawing import batch, cost, draws, repeats, seed
 from clerestory.diagnostics.editing import edits, identity, reading
-from clerestory.diagnostics.examination import Examination, NotMadeError, Verdict
+from clerestory.diagnostics.examination import Examination, SkippedCheckError, Verdict
 from clerestory.diagnostics.states import states
 from clerestory.diagnostics.values import finite, opens, sites
-from clerestory.errors import ClerestoryError, PromptError
+from clerestory.errors import ClerestoryError, PromptError, describe_error
 from clerestory.models import Model
 from clerestory.models.core.types import OPTION_NAMES
 from clerestory.reporting.progress import progress_bars
@@ -39,7 +39,7 @@ CHECKS: tuple[Callable[[Examination], Verdict], ...] = (
     sites,
     cost,
 )
-"""In the order in which they are made and listed; later ones use what earlier ones drew."""
+"""In the order in which they are run and listed; later ones use what earlier ones drew."""
 
 
 @checked(options=OPTION_NAMES)
@@ -64,7 +64,7 @@ def doctor(
 
     Returns:
         The checks with what was measured. A check that raises an error fails with its message, and
-        the others are made all the same.
+        the others are run all the same.
 
     Raises:
         PromptError: A prompt is empty or too long.
@@ -79,35 +79,35 @@ def doctor(
     model.options(**options)
     with progress_bars(progress) as report:
         examination = Examination(model, (first, second), dict(options), report)
-        checks = [_make(check, examination) for check in CHECKS]
-        checks += _make_states(examination)
+        checks = [_run(check, examination) for check in CHECKS]
+        checks += _check_states(examination)
     kind = type(model.family).__name__.removesuffix("Family")
     return Diagnosis(model.name, type(model.pipeline).__name__, kind, tuple(checks))
 
 
-def _make(check: Callable[[Examination], Verdict], examination: Examination) -> Check:
+def _run(check: Callable[[Examination], Verdict], examination: Examination) -> Check:
     name = check.__name__
     try:
         ok, detail = check(examination)
-    except NotMadeError as reason:
-        return Check(name, None, f"not made, since {_one_line(reason)}")
+    except SkippedCheckError as reason:
+        return Check(name, None, f"skipped: {_one_line(reason)}")
     except (MemoryError, torch.OutOfMemoryError) as error:
         advice = "try a smaller --size, or --offload"
-        return Check(name, None, f"not made, since memory ran out ({_one_line(error)}); {advice}")
+        return Check(name, None, f"skipped: memory ran out ({_one_line(error)}); {advice}")
     except Exception as error:  # a part that fails in its own way must not end the other checks
         return Check(name, False, _one_line(error))
     return Check(name, ok, detail)
 
 
-def _make_states(examination: Examination) -> Iterable[Check]:
+def _check_states(examination: Examination) -> Iterable[Check]:
     try:
         return list(states(examination))
     except Exception as error:  # as above
-        return [Check("as-opened", None, f"not made, since {_one_line(error)}")]
+        return [Check("as-opened", None, f"skipped: {_one_line(error)}")]
 
 
 def _one_line(error: Exception) -> str:
     """An error's message, with the class of one that is not Clerestory's."""
-    text = " ".join(str(error).split())[:400]
-    plain = isinstance(error, ClerestoryError | NotMadeError)
+    text = describe_error(error, 400)
+    plain = isinstance(error, ClerestoryError | SkippedCheckError)
     return text if plain else f"{type(error).__name__}: {text}"

@@ -11,12 +11,12 @@ import torch
 from clerestory.diagnostics.branches import branch_sites
 from clerestory.diagnostics.examination import (
     Examination,
-    NotMadeError,
+    SkippedCheckError,
     Verdict,
     level_difference,
     picture_difference,
 )
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, describe_error
 
 __all__ = ["batch", "cost", "draws", "repeats", "seed"]
 
@@ -41,8 +41,7 @@ def draws(examination: Examination) -> Verdict:
             # Other options, which ask for more, would not help.
             raise
         except Exception as error:  # of any library
-            text = " ".join(str(error).split())
-            failures.append(f"{size} failed ({type(error).__name__}: {text})")
+            failures.append(f"{size} failed ({type(error).__name__}: {describe_error(error)})")
     if picture is None:
         # Options that differ in what this pipeline does not take fail alike.
         return False, f"{'; '.join(dict.fromkeys(failures))}: try other --steps, --size or --dtype"
@@ -99,7 +98,7 @@ def batch(examination: Examination) -> Verdict:
     if examination.model.family.batch_limit(branch_sites(examination), options) == 1:
         return True, "this pipeline draws one sample at a time, whatever the batch"
     if examination.batch is None or examination.batch.pictures is None:
-        raise NotMadeError("no batch was drawn")
+        raise SkippedCheckError("no batch was drawn")
     levels = level_difference(first[0], examination.batch.pictures[0])
     # 1e-3 of the range may move a byte to the next one.
     if levels.max() <= 1:
@@ -119,7 +118,7 @@ def cost(examination: Examination) -> Verdict:
     """Seconds and memory of a picture, bare and with every site read."""
     costs = examination.costs
     if "bare" not in costs:
-        raise NotMadeError("no second picture was drawn")
+        raise SkippedCheckError("no second picture was drawn")
     detail = f"a picture takes {costs['bare']}"
     if costs["bare"].peak is not None:
         detail += f" of {costs['bare'].peak.place}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from clerestory.diagnostics.examination import (
     Examination,
-    NotMadeError,
+    SkippedCheckError,
     Verdict,
     picture_difference,
 )
@@ -66,7 +66,7 @@ def edits(examination: Examination) -> Verdict:
         if targets:
             (effects if _moves(examination, first, stage, targets) else failures).append(text)
     if not effects and not failures:
-        raise NotMadeError("no site that is read is known to affect the picture")
+        raise SkippedCheckError("no site that is read is known to affect the picture")
     if not failures:
         return True, f"one edit in each stage moves the picture: {', '.join(effects)}"
     return False, (

@@ -15,27 +15,27 @@ from clerestory.diagnostics.survey import Survey
 from clerestory.errors import SiteError
 from clerestory.models import Edit, Model, Run, Site
 from clerestory.models.core.pipeline_state import check_tiling
+from clerestory.reporting.quantities import byte_size, duration
 from clerestory.types import Pictures, Progress
 
 __all__ = [
     "Cost",
     "Examination",
-    "NotMadeError",
+    "SkippedCheckError",
     "Verdict",
-    "duration",
     "level_difference",
     "picture_difference",
 ]
 
 Verdict = tuple[bool | None, str]
-"""Whether a promise holds, and the detail."""
+"""Whether a check passes, and the detail; None if it is undecided, with the reason."""
 
 RUNS = 10
 """Pictures that are drawn besides one for each stage: see `doctor.CHECKS`."""
 
 
-class NotMadeError(Exception):
-    """A check that cannot be made; its argument is the reason."""
+class SkippedCheckError(Exception):
+    """Raised by a check that cannot be run; its argument is the reason."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cost:
     peak: Peak | None
 
     def __str__(self) -> str:
-        memory = f" and {self.peak.bytes / 1e9:.2f} GB" if self.peak else ""
+        memory = f" and {byte_size(self.peak.bytes)}" if self.peak else ""
         return f"{duration(self.seconds)}{memory}"
 
 
@@ -160,30 +160,30 @@ class Examination:
         """The first picture.
 
         Raises:
-            NotMadeError: None was drawn.
+            SkippedCheckError: None was drawn.
         """
         if self.picture is None:
-            raise NotMadeError("no picture was drawn")
+            raise SkippedCheckError("no picture was drawn")
         return self.picture
 
     def comparable_picture(self) -> Pictures:
         """The first picture, with which others of the same sample are compared.
 
         Raises:
-            NotMadeError: None was drawn, or the same sample gives another one each time.
+            SkippedCheckError: None was drawn, or the same sample gives another one each time.
         """
         if not self.is_repeatable:
-            raise NotMadeError("the same sample gives another picture each time")
+            raise SkippedCheckError("the same sample gives another picture each time")
         return self.first_picture()
 
     def read_sites(self) -> list[str]:
         """The sites that the survey could read, in the model's order.
 
         Raises:
-            NotMadeError: The survey did not end.
+            SkippedCheckError: The survey did not end.
         """
         if self.survey is None or self.survey.picture is None:
-            raise NotMadeError("no run with all sites ended")
+            raise SkippedCheckError("no run with all sites ended")
         return [address for address in self.sites if address in self.survey.sites]
 
     def tiling_error(self, options: Mapping[str, Any]) -> str:
@@ -201,17 +201,6 @@ class Examination:
             return ""
         left = self._seconds / self._drawn * (total - self._drawn)
         return f" (about {duration(left)} left)"
-
-
-def duration(seconds: float) -> str:
-    """A time in words.
-
-    >>> [duration(seconds) for seconds in (0.0412, 3.21, 42.4, 250, 9000)]
-    ['0.041 s', '3.2 s', '42 s', '4 min', '2.5 h']
-    """
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def level_difference(first: Pictures, second: Pictures) -> Any:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from clerestory.diagnostics.examination import Examination, NotMadeError, Verdict
+from clerestory.diagnostics.examination import Examination, SkippedCheckError, Verdict
 from clerestory.diagnostics.survey import Survey, survey
+from clerestory.errors import describe_error
 from clerestory.models import Site
 from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
 
@@ -57,8 +58,9 @@ def finite(examination: Examination) -> Verdict:
         return False, f"{problem} first at {_listed(result.problems[:FEW])}{more}: {advice}"
     if result.picture is None:
         # Without a first picture the check before says why.
-        reason = "" if examination.picture is None else f": {_one_line(result.error)}"
-        raise NotMadeError(f"the run ended before all sites were seen{reason}")
+        error = None if examination.picture is None else result.error
+        reason = f": {describe_error(error)}" if error is not None else ""
+        raise SkippedCheckError(f"the run ended before all sites were seen{reason}")
     dtypes = sorted({site.dtype for site in result.sites.values()})
     return True, f"values at {len(result.sites)} sites are finite in {_listed(dtypes)}"
 
@@ -67,7 +69,7 @@ def sites(examination: Examination) -> Verdict:
     """Every site is read; which are idle, and which cannot be reached."""
     result = examination.survey
     if result is None or result.picture is None:
-        raise NotMadeError("no run with all sites ended")
+        raise SkippedCheckError("no run with all sites ended")
     if not result.missing:
         return True, f"all {len(result.sites)} sites are called and read"
     promised = [address for address in result.missing if examination.is_promised(address)]
@@ -151,7 +153,3 @@ def _amount(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {word}"
     return f"{count:,}"
-
-
-def _one_line(error: Exception | None) -> str:
-    return " ".join(str(error).split())

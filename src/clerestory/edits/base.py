@@ -327,10 +327,10 @@ def site_direction(site: str, direction: ArrayLike | Tensor) -> NDArray[np.float
         float64 `[unit]`, not normalised.
 
     Raises:
-        EditError: The address names single units, or the direction is not a finite vector.
+        EditError: The address names units or heads, or the direction is not a finite vector.
     """
-    if parse(site).units is not None:
-        raise EditError(f"An edit changes a whole site, not single units: got {site!r}.")
+    if not parse(site).is_whole:
+        raise EditError(f"An edit changes a whole site, not units or heads: got {site!r}.")
     # A copy: the edit is frozen, and the caller may change the array later.
     vector = number_array(EditError, f"The direction for {site}", direction)
     if vector.ndim != 1 or not np.isfinite(vector).all():

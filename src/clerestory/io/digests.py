@@ -1,9 +1,9 @@
-"""Digests by which altered bits are noticed, in files that nothing else would tell them of.
+"""Digests that detect altered bits in files whose format has no checksums.
 
     path.write_text(to_json(seal(content)))
     content = check_seal(read_json(path, EvidenceError), path, EvidenceError)
 
-They are no signatures: whoever alters a file on purpose can alter its digest too.
+They are not signatures: whoever alters a file on purpose can alter its digest too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Texts in other encodings than UTF-8: an error that names the encoding and the way out of it."""
+"""Decoding of UTF-8; the error for another encoding names it and the command that converts it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = {
 FOREIGN = ("WINDOWS-1252", "SHIFT_JIS", "GB18030", "BIG5", "EUC-KR", "KOI8-R")
 """Names for `iconv` of encodings that are common in files, the first for most languages."""
 SAMPLE = 2**16
-"""Bytes by which an encoding without a mark is told."""
+"""Bytes from which an encoding without a byte order mark is guessed."""
 
 
 def decode_text(raw: bytes, source: object, error: type[ClerestoryError]) -> str:

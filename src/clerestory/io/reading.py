@@ -26,7 +26,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from clerestory.errors import ClerestoryError
+from clerestory.errors import ClerestoryError, describe_error
 from clerestory.io.encodings import decode_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ __all__ = [
     "check_count",
     "check_regular_file",
     "check_relative_path",
-    "describe_error",
     "parse_json",
     "parse_table",
     "parse_toml",
@@ -111,20 +110,6 @@ def wrap_errors(source: object, error: ErrorClass) -> Iterator[None]:
             f"{source} cannot be read ({describe_error(reason)}): it is damaged or was altered; "
             "get it again, or correct it."
         ) from reason
-
-
-def describe_error(reason: BaseException, length: int = 200) -> str:
-    """The message of an exception on one line, or its class name where it has none.
-
-    Args:
-        reason: The exception.
-        length: Number of characters after which the message is cut.
-
-    Returns:
-        One line of at most `length` characters and an ellipsis.
-    """
-    text = " ".join(str(reason).split()) or type(reason).__name__
-    return text if len(text) <= length else text[:length] + "…"
 
 
 def check_relative_path(name: str, source: object, error: ErrorClass) -> str:

@@ -15,14 +15,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.errors import OutputError
+from clerestory.errors import OutputError, describe_error
 from clerestory.io.digests import DIGEST
 from clerestory.io.reading import (
     MAX_TEXT_BYTES,
     ErrorClass,
     check_count,
     check_regular_file,
-    describe_error,
     parse_json,
     path_inside,
     wrap_errors,

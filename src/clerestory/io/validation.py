@@ -88,7 +88,7 @@ def validate_sealed(type_: type[T], content: Any, source: object, error: ErrorCl
 
 
 def to_jsonable(value: Any) -> dict[str, Any]:
-    """A dataclass as the values that JSON has, which `validated` reads back.
+    """A dataclass as the values that JSON has, which `validate` reads back.
 
     Args:
         value: The instance.

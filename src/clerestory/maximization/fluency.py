@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, describe_error
 
 __all__ = ["Bigrams", "Fluency", "language_model"]
 
@@ -106,8 +106,9 @@ def language_model(name: str) -> Fluency:
         tokenizer = AutoTokenizer.from_pretrained(name, **safe)
     # transformers raises OSError, ValueError, KeyError and others, depending on what is missing.
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(f"{name} is not a causal language model ({reason}).") from error
+        raise ModelError(
+            f"{name} is not a causal language model ({describe_error(error)})."
+        ) from error
 
     @torch.no_grad()
     def fluency(texts: Sequence[str]) -> NDArray[np.float64]:

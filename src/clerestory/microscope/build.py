@@ -32,7 +32,7 @@ from clerestory.microscope.folder import (
 )
 from clerestory.microscope.maps import Maps
 from clerestory.microscope.summaries import EXTREMES
-from clerestory.models.core.addresses import select
+from clerestory.models.core.addresses import SiteSelection, select
 from clerestory.naming.samples import may_be_shown
 from clerestory.naming.values import mean_value
 from clerestory.recordings import Recording
@@ -81,7 +81,8 @@ def build(
 
     Raises:
         EvidenceError: A recording has fewer than 60 samples, or too few different prompts.
-        RecordingError: The recordings are of several models, or have a site in common.
+        RecordingError: The recordings are of several models, have a site in common, or have only
+            some units of one.
         OutputError: The folder holds something else.
     """
     plan = _plan(recordings, sites)
@@ -115,10 +116,16 @@ def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
                 f"{MIN_SAMPLES} or more."
             )
         sizes: dict[str, int | None] = dict.fromkeys(recording.sites)
-        for address in select(sites, sizes, noun="site of this recording"):
+        for address, selection in select(sites, sizes, noun="site of this recording").items():
+            layout = recording.store.layouts[address]
+            # Pages number the units of a site by their columns.
+            if selection != SiteSelection() or "unit" in layout.labels:
+                raise RecordingError(
+                    f"A microscope is of whole sites, and {address} is asked for or was recorded "
+                    "in part: select sites without units and steps, or record all units of it."
+                )
             if address in planned_sites:
                 raise RecordingError(f"{address} is in two of the recordings.")
-            layout = recording.store.layouts[address]
             stage = address.partition("/")[0].partition(".")[0]
             steps = tuple(layout.labels["step"])
             planned_sites[address] = PlannedSite(address, stage, layout.shape[-1], steps, number)

@@ -14,7 +14,8 @@ from clerestory.models.core.family import Family, SiteHook, TapCallback
 from clerestory.models.core.latents import AttachedDictionary, attached_to, hooks_with_latents
 from clerestory.models.core.pipeline_digests import pipeline_state
 from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
-from clerestory.models.core.runner import Request, list_samples, run_sweep
+from clerestory.models.core.requests import Request, list_samples
+from clerestory.models.core.runner import run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
 from clerestory.models.core.weight_digests import WeightVersions, is_readable, weight_versions

@@ -1,4 +1,12 @@
-"""Recordings: a plan plus rows, on disk. The only place where activations are written to files."""
+"""Recordings: activations of many samples on disk, written chunk by chunk and resumable.
+
+    recording = record(model, ["a cat", "a ship"], seeds_per_item=4, sites="text.*/mlp", out="rec")
+    recording.read("text.blocks.3/mlp")       # labelled values, read when they are used
+
+Activations are written to files in this package only. `plan.py` fixes every row before the first
+sample is drawn, `writer.py` fills chunks, `markers.py` lists the complete ones, `recording.py`
+reads them.
+"""
 
 from clerestory.recordings.plan import Plan, make_plan
 from clerestory.recordings.prompts import prompt_table, random_prompts

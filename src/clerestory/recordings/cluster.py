@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from clerestory.errors import RecordingError
+from clerestory.errors import RecordingError, describe_error
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.store import Store
 from clerestory.types import Progress
@@ -151,8 +151,9 @@ def _cluster(address: str | None) -> Iterator[Any]:
                 ray.init(address=where, log_to_driver=False, logging_level="ERROR", **options)
         # What Ray raises for addresses that it cannot read or that do not answer.
         except (ImportError, OSError, ValueError, RuntimeError, AssertionError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise RecordingError(f"The cluster {where} cannot be joined: {reason}") from error
+            raise RecordingError(
+                f"The cluster {where} cannot be joined: {describe_error(error)}"
+            ) from error
     try:
         yield ray
     finally:
@@ -178,7 +179,7 @@ def _check_address(address: str) -> None:
             )
             frame = connection.recv(9)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or describe_error(error)
         raise RecordingError(f"The cluster {address} cannot be joined: {reason}.") from error
     if frame[3:4] != SETTINGS:
         raise RecordingError(f"The cluster {address} cannot be joined: it is not Ray that answers.")

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clerestory.errors import OutputError, RecordingError
+from clerestory.errors import OutputError, RecordingError, describe_error
 from clerestory.io.reading import (
     MAX_TABLE_BYTES,
     MAX_TEXT_BYTES,
     check_count,
     check_regular_file,
     check_relative_path,
-    describe_error,
     parse_table,
     path_inside,
     read_table,

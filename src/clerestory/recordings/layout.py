@@ -53,12 +53,16 @@ class Layout:
         shape: Sizes of the dimensions without `sample`.
         dims: Names of the dimensions without `sample`.
         labels: Steps with their timesteps and sigmas, and the units if not all are read.
+        units: Number of units of a site with attention heads, recorded or not; else None.
+        heads: Number of attention heads, whose units follow one another; None without heads.
     """
 
     dtype: str
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     labels: Labels = field(default_factory=Labels)
+    units: Index | None = None
+    heads: Index | None = None
 
     @property
     def bytes(self) -> int:
@@ -112,6 +116,7 @@ def _check_dims(name: str, layout: Layout, where: str) -> None:
         labels: Mapping[str, Any] = layout.labels
         for label, values in labels.items():
             valid = valid and len(values) == sizes["unit" if label == "unit" else "step"]
+        valid = valid and (layout.units is None) == (layout.heads is None)
     if not valid:
         raise RecordingError(
             f"{where} was altered: the dims or labels of {name[:80]!r} do not fit."

@@ -81,7 +81,7 @@ def read_manifest(folder: Folder) -> dict[str, Any]:
 
 
 def recording_digest(manifest: Mapping[str, Any]) -> str:
-    """The digest by which markers are told from those of other recordings.
+    """The digest that every marker of a recording repeats.
 
     Args:
         manifest: The manifest of a recording.

@@ -27,8 +27,8 @@ DONE = "done"
 MARKER_BYTES = 512
 """Limit of a marker's bytes for each sample and each array."""
 MIN_LIMIT = 2**20
-"""A marker of at most this many bytes is read all the same: that of another recording, with more
-samples or arrays, should be told by what it says."""
+"""A marker of at most this many bytes is always read, so that one of another recording, with more
+samples or arrays, gets the error that says so."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ from clerestory.io.parquet import to_parquet
 from clerestory.io.reading import wrap_errors
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Model, Options, Sample
-from clerestory.models.core import runner as running
 from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.pipeline_state import hold_pipeline
+from clerestory.models.core.requests import Request, list_samples
+from clerestory.models.core.runner import check_request
 from clerestory.models.core.types import Branch, Pool
 from clerestory.models.provenance import settings_digest, weight_values_digest, weights_digest
 from clerestory.recordings.prompts import prompt_table, with_seeds
@@ -47,7 +48,7 @@ kill should lose fewer samples."""
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """The properties by which one model is told from another.
+    """The properties by which models are compared.
 
     Attributes:
         name: The name that `load` opens it by.
@@ -80,7 +81,7 @@ class ModelIdentity:
             model: The model.
 
         Returns:
-            What tells it from other models and other ways of loading it.
+            Its identity; loading the model in another way gives another one.
         """
         pipeline = model.pipeline
         scheduler = getattr(pipeline, "scheduler", None)
@@ -177,7 +178,7 @@ class Plan(PlanSettings):
         for start in range(rows.start, rows.stop, self.batch):
             yield range(start, min(start + self.batch, rows.stop))
 
-    def request(self, rows: range) -> running.Request:
+    def request(self, rows: range) -> Request:
         """The request to the model for some rows.
 
         Args:
@@ -191,7 +192,7 @@ class Plan(PlanSettings):
             Sample(prompt, int(seed), self.options)
             for prompt, seed in zip(part["prompt"], part["seed"], strict=True)
         )
-        return running.Request(
+        return Request(
             samples=samples,
             read=self.read,
             edit_sets=((),),
@@ -316,7 +317,7 @@ def make_plan(
     samples = with_seeds(table, seeds, seeds_per_item, seed)
     run_options = model.options(**options)
     # One seed is enough to check the prompts and options.
-    running.list_samples(model, list(table["prompt"].drop_duplicates()), 0, run_options)
+    list_samples(model, list(table["prompt"].drop_duplicates()), 0, run_options)
     for name, value in (("batch", batch), ("chunk", chunk)):
         if value is not None and value < 1:
             raise RecordingError(f"{name} is {value}; it must be 1 or more.")
@@ -341,7 +342,7 @@ def make_plan(
         threads=torch.get_num_threads(),
     )
     # Everything that can be refused is refused before the first sample.
-    running.check_request(model, plan.request(range(len(plan))))
+    check_request(model, plan.request(range(len(plan))))
     return plan
 
 
@@ -425,7 +426,7 @@ def _differences(
         elif name == "settings":
             yield "another configuration of its scheduler, adapters or modules"
         elif name == "values":
-            # In another precision, which is told as such, the same weights have other bits.
+            # Another precision is a difference of its own, and gives the same weights other bits.
             if current.get("dtype") == saved.get("dtype"):
                 yield "weights that were changed since, or before"
         elif name == "table":

@@ -17,12 +17,11 @@ from unicodedata import normalize
 
 import numpy as np
 
-from clerestory.errors import PromptError, RecordingError, SeedError
+from clerestory.errors import PromptError, RecordingError, SeedError, describe_error
 from clerestory.io.parquet import MAX_ROWS
 from clerestory.io.reading import (
     PARSE_ERRORS,
     check_count,
-    describe_error,
     read_lines,
     read_table,
     read_text,

@@ -14,6 +14,7 @@ from clerestory.arguments import checked
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
 from clerestory.models.core.addresses import parse, select
+from clerestory.models.core.runs import select_labels
 from clerestory.recordings.layout import PICTURES
 from clerestory.recordings.markers import Marker
 from clerestory.recordings.store import Store
@@ -139,15 +140,15 @@ class Recording:
         """The values of one site with the coordinates of its samples, read when used.
 
         Args:
-            site: An address, or a pattern that matches one site; it may select units and steps, as
-                in `prior/embedding[3]` and `denoiser.mid.res.0/out@5`.
+            site: An address, or a pattern that matches one site; it may select units, heads and
+                steps: `prior/embedding[3]`, `text.blocks.0/q[h2]`, `denoiser.mid.res.0/out@5`.
 
         Returns:
             `[sample, step, unit]` or `[sample, step, position, unit]`, float32, of the samples that
             are complete and not bad, with their prompts, seeds and factors.
 
         Raises:
-            SiteError: No site or several match, or a unit or step was not recorded.
+            SiteError: No site or several match, or a unit, head or step was not recorded.
             RecordingError: The folder is damaged; also when values are read later.
         """
         request = parse(site)
@@ -162,14 +163,8 @@ class Recording:
         )
         if "unit" not in array.coords:
             array = array.assign_coords(unit=np.arange(array.sizes["unit"]))
-        for axis, selected in (("unit", request.units), ("step", request.steps)):
-            if selected is not None:
-                missing = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
-                if missing:
-                    raise SiteError(f"{axis} {missing[0]} of {address} was not recorded.")
-                # By label: a recording of some units numbers its columns differently. Not by `sel`,
-                # since a step may have several calls.
-                array = array.isel({axis: np.isin(array[axis].to_numpy(), selected)})
+        layout = self.store.layouts[address]
+        array = select_labels(array, request, layout.units, layout.heads)
         return array.isel(sample=self.rows) if self._partial else array
 
     @checked(SiteError)
@@ -285,7 +280,8 @@ class Recording:
         Raises:
             SiteError: It matches no site or several, or selects a part of one.
         """
-        if parse(site).units or parse(site).steps:
+        request = parse(site)
+        if not request.is_whole or request.steps:
             raise SiteError(f"{site!r} selects a part of a site; give a whole site.")
         return self._select(site)
 

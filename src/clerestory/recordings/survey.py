@@ -15,6 +15,7 @@ from clerestory.models.core import runner as running
 from clerestory.models.core.runs import SiteValues, step_coordinates
 from clerestory.recordings.layout import PICTURES, Labels, Layout
 from clerestory.recordings.plan import Plan
+from clerestory.reporting.quantities import byte_size, duration
 
 __all__ = ["Survey", "survey"]
 
@@ -57,8 +58,8 @@ class Survey:
         note = f" {count} of them in float32, too large for half." if count else ""
         arrays = len(self.layouts) - (PICTURES in self.layouts)
         return (
-            f"{self.samples:,} samples, {pictures}{arrays} sites: about {_duration(self.seconds)}, "
-            f"{_size(self.bytes)} on disk.{note}"
+            f"{self.samples:,} samples, {pictures}{arrays} sites: about {duration(self.seconds)}, "
+            f"{byte_size(self.bytes)} on disk.{note}"
         )
 
 
@@ -104,7 +105,10 @@ def _layouts(plan: Plan, run: Run) -> dict[str, Layout]:
     for address, site in run.site_values.items():
         values = site.array()
         labels = _labels(site, plan.read[address].units)
-        layouts[address] = Layout(_dtype(values), values.shape[1:], dims, labels)
+        # The width counts with the heads alone: heads are ranges of all units of a site.
+        width = site.width if site.heads else None
+        shape = values.shape[1:]
+        layouts[address] = Layout(_dtype(values), shape, dims, labels, width, site.heads)
     if run.pictures is not None:
         layouts[PICTURES] = Layout("uint8", run.pictures.shape[1:], ("height", "width", "channel"))
     return layouts
@@ -125,18 +129,3 @@ def _labels(site: SiteValues, units: tuple[int, ...] | None) -> Labels:
     if units is not None:
         labels["unit"] = list(units)
     return cast(Labels, labels)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

@@ -99,7 +99,10 @@ def _add_site(root: zarr.Group, name: str, layout: Layout, samples: int, rows: i
     labels = {name: values for name, values in layout.labels.items() if name != "unit"}
     ragged = "position" in layout.dims
     listed = [name for name in labels if name != "step"] + [LENGTH] * ragged
-    group = root.create_group(name, attributes={"coordinates": " ".join(listed)})
+    attributes: dict[str, Any] = {"coordinates": " ".join(listed)}
+    if layout.heads:
+        attributes |= {"units": layout.units, "heads": layout.heads}
+    group = root.create_group(name, attributes=attributes)
     for label, values in labels.items():
         _add(group, label, np.asarray(values), "step")
     if "unit" in layout.labels:

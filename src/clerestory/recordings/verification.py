@@ -13,7 +13,7 @@ from clerestory.recordings.markers import Marker
 from clerestory.recordings.store import Store
 from clerestory.types import Progress
 
-__all__ = ["Damage", "unmark_damaged", "verify"]
+__all__ = ["Damage", "by_site", "unmark_damaged", "verify"]
 
 ALL = "*"
 """Stands for all sites of a chunk whose marker cannot be read."""

@@ -18,9 +18,9 @@ from torch import Tensor
 from clerestory.arguments import checked
 from clerestory.edits.base import SiteEdit, name_of
 from clerestory.edits.base import edits as edit_kinds
-from clerestory.errors import EditError, ModelError, RegistryError, SiteError
+from clerestory.errors import EditError, ModelError, RegistryError, SiteError, describe_error
 from clerestory.io.digests import seal
-from clerestory.io.reading import PARSE_ERRORS, describe_error, path_inside, read_json
+from clerestory.io.reading import PARSE_ERRORS, path_inside, read_json
 from clerestory.io.tensor_files import read_tensors, write_tensors
 from clerestory.io.validation import validate_sealed
 from clerestory.io.writing import make_empty_folder

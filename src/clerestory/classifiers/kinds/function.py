@@ -23,7 +23,7 @@ import numpy as np
 
 from clerestory.checks import number_array
 from clerestory.classifiers.base import Classifier, classifier_kinds, is_trusted
-from clerestory.errors import ModelError, RegistryError
+from clerestory.errors import ModelError, RegistryError, describe_error
 from clerestory.types import Floats, Pictures, Role
 
 __all__ = ["FunctionClassifier"]
@@ -94,10 +94,9 @@ def open_function(name: str, role: Role) -> Classifier:
         names = () if isinstance(function.classes, str) else function.classes
         classes = tuple(map(str, names))
     except Exception as error:  # importing a module can raise anything
-        reason = " ".join(str(error).split())[:160]
         raise RegistryError(
-            f"{source} cannot be used: {reason}. Write python:MODULE:FUNCTION, and give the "
-            "function an attribute `classes`."
+            f"{source} cannot be used: {describe_error(error)}. Write python:MODULE:FUNCTION, and "
+            "give the function an attribute `classes`."
         ) from error
     return FunctionClassifier(source, classes, function, _source_code(module))
 

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from clerestory.classifiers.base import Classifier, classifier_kinds, is_trusted
-from clerestory.errors import ModelError, RegistryError
-from clerestory.io.reading import describe_error
+from clerestory.errors import ModelError, RegistryError, describe_error
 from clerestory.models.core.weight_digests import weight_digests
 from clerestory.types import Floats, Pictures, Role
 

@@ -58,6 +58,11 @@ class Address:
     steps: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it names all units of its site, at some steps or at all of them."""
+        return self.units is None and self.heads is None
+
 
 @dataclass(frozen=True)
 class SiteSelection:
@@ -228,7 +233,7 @@ def head_units(
     if address.heads is None:
         return address.units
     if not heads or size is None:
-        raise SiteError(f"{site} has no attention heads; heads exist at the taps q, k and v.")
+        raise SiteError(f"{site} has no attention heads; the taps q, k, v and z have some.")
     absent = [head for head in address.heads if head >= heads]
     if absent:
         raise SiteError(f"{site} has no head {absent[0]}; its {heads} heads are 0 to {heads - 1}.")

@@ -306,7 +306,7 @@ class Attachment:
 
 def _parse_edit(edit: Edit) -> _ParsedEdit:
     address = parse(edit.site)
-    if address.units is not None:
+    if not address.is_whole:
         raise EditError(f"An edit changes a whole site; write {address.site!r}, not {edit.site!r}.")
     # Edits are any callables with a `site`; `branch` is optional.
     branch = getattr(edit, "branch", "cond")

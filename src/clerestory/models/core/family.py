@@ -381,13 +381,13 @@ class Family(PromptReader, ABC):
                     f"The prompt {prompt!r:.80} has a NUL or a byte order mark, which no text has: "
                     "take it out, or read the file with encoding='utf-8-sig'."
                 )
-            # Bytes that Python could not read as it was told to, as of arguments in the locale C.
+            # Bytes that Python could not decode, as in arguments under the locale C.
             if any("\udc80" <= letter <= "\udcff" for letter in prompt):
                 raise PromptError(
                     f"The prompt {prompt!r:.80} was not read as UTF-8: set the environment variable"
                     " PYTHONUTF8=1, or a locale such as C.UTF-8, and write it in UTF-8."
                 )
-            # Half of a character outside of the basic plane, as broken exports have it.
+            # Half of a surrogate pair, as broken exports have it.
             if any("\ud800" <= letter <= "\udfff" for letter in prompt):
                 raise PromptError(
                     f"The prompt {prompt!r:.80} has half a character; write it again."

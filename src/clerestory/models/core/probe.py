@@ -1,4 +1,4 @@
-"""What short runs show of a pipeline of which nothing is known but that it takes a prompt.
+"""What short runs show about a pipeline of which only this is known: it takes a prompt.
 
 Two runs differ in their prompt alone. Whatever rows of a network's first inputs differ between them
 are the conditional branch, the others the unconditional one; no name of an argument is needed. The
@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-2
-"""By how much of its largest value a row may differ from that of the same sample drawn alone."""
+"""Limit of the difference between a row and that of the same sample drawn alone, relative to its
+largest value."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class StagePattern:
 
 @dataclass
 class ModuleTrace:
-    """What a run shows of a module.
+    """The calls of a module during a run.
 
     Attributes:
         first_call: When it returned first, counted in calls of all modules.
@@ -102,7 +103,7 @@ class Trace:
     """One run.
 
     Attributes:
-        modules: What it shows of the modules that were called, by their paths in the pipeline.
+        modules: The modules that were called, by their paths in the pipeline.
         calls: The calls of each stage's network.
         steps: For each step of a scheduler: its name, the stage that was called last, and how many
             calls that stage had until then.
@@ -166,10 +167,11 @@ class _Recorder:
             return
         self.returns += 1
         count, shape = _rows_and_shape(output)
-        seen = self.trace.modules.setdefault(path, ModuleTrace(self.returns, self.returns, shape))
-        seen.last_call = self.returns
+        first = ModuleTrace(self.returns, self.returns, shape)
+        module_trace = self.trace.modules.setdefault(path, first)
+        module_trace.last_call = self.returns
         # Text encoders have calls of their own, before the first one of the denoiser.
-        seen.follows_rows &= count == self.rows.get(self.stages[path], count)
+        module_trace.follows_rows &= count == self.rows.get(self.stages[path], count)
 
     def step(self, scheduler: str) -> None:
         if threading.get_ident() == self.thread:

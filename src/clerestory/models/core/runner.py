@@ -8,27 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.checks import check_choice, check_minimum
-from clerestory.errors import (
-    ClerestoryError,
-    EditError,
-    ModelError,
-    OptionError,
-    PromptError,
-    SeedError,
-    SiteError,
-)
+from clerestory.errors import ClerestoryError, ModelError, PromptError, SiteError, describe_error
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
-from clerestory.models.core.addresses import SiteSelection, parse
-from clerestory.models.core.attachment import Attachment
+from clerestory.models.core.addresses import parse
+from clerestory.models.core.attachment import Attachment, Tap
 from clerestory.models.core.family import Encoding, TapCallback
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import attach
@@ -39,17 +30,19 @@ from clerestory.models.core.pipeline_state import (
     hold_pipeline,
     prepare_pipeline,
 )
-from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
+from clerestory.models.core.pooling import TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
+from clerestory.models.core.requests import Request
 from clerestory.models.core.runs import Run, SiteValues
-from clerestory.models.core.seeds import check_seeds
 from clerestory.models.core.text_windows import TextWindow
-from clerestory.models.core.types import Branch, Edit, Options, PerSample, Pool, Sample
+from clerestory.models.core.types import Branch, Edit, PerSample, Sample
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import Floats, Pictures, ProgressOption
+from clerestory.types import Floats, Pictures
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
+
+__all__ = ["check_request", "run_sweep"]
 
 PIPELINE_ERRORS = (
     ArithmeticError,
@@ -62,86 +55,10 @@ PIPELINE_ERRORS = (
 )
 """What code of other libraries raises for options, inputs or parts that do not fit."""
 PICTURES = "pictures"
-"""Where a sample is not finite whose stages are."""
-
-__all__ = ["Request", "check_request", "list_samples", "run_sweep"]
+"""The place of a value that is not finite, where the outputs of all stages are finite."""
 
 BatchOutput = tuple[Batch, Pictures | None, Mapping[int, str]]
 """What one batch read and drew, and the reasons of samples that are not finite."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything that determines a sweep, as `Model.sweep` takes it.
-
-    Attributes:
-        samples: What is drawn, in order.
-        read: Units and steps to read by address.
-        edit_sets: Edits of each run; one empty tuple for a single run without edits.
-        pool: How positions are pooled.
-        branch: The branch of guidance that is read.
-        pictures: Whether pictures are drawn.
-        stop: `never` runs every stage whatever is read.
-        batch: Samples that are drawn together, at most.
-        taps: Callables by pattern of sites.
-        progress: As in `Model.run`.
-    """
-
-    samples: tuple[Sample, ...]
-    read: Mapping[str, SiteSelection]
-    edit_sets: tuple[tuple[Edit, ...], ...]
-    pool: Pool
-    branch: Branch
-    pictures: bool
-    stop: Literal["auto", "never"]
-    batch: int
-    taps: Mapping[str, TapCallback]
-    progress: ProgressOption
-
-
-def list_samples(
-    model: Model,
-    prompts: str | Sequence[str],
-    seeds: int | Sequence[int],
-    options: Options,
-    *,
-    paired: bool = False,
-) -> tuple[Sample, ...]:
-    """List prompts × seeds, prompt by prompt.
-
-    Args:
-        model: Checks that it can take the prompts.
-        prompts: One or more.
-        seeds: One or more.
-        options: How all are drawn.
-        paired: Whether each prompt is drawn with the seed of its index alone.
-
-    Returns:
-        The samples.
-
-    Raises:
-        PromptError: There is no prompt, or one is empty or too long.
-        SeedError: There is no seed, one is out of bounds, or pairs do not match.
-    """
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    if not texts:
-        raise PromptError("There is no prompt; give at least one.")
-    # Each text once: the same prompt often comes thousands of times. Not by a value that is no text
-    # and may have no hash.
-    unique = dict.fromkeys(text for text in texts if isinstance(text, str))
-    others = [text for text in texts if not isinstance(text, str)][:1]
-    model.family.check_prompts([*others, *unique, *filter(None, [options.negative])])
-    if not paired:
-        numbers = check_seeds(seeds)
-        return tuple(Sample(text, seed, options) for text in texts for seed in numbers)
-    # Several prompts may have the same seed, so each is checked by itself.
-    listed = [seed for (seed,) in map(check_seeds, [seeds] if isinstance(seeds, int) else seeds)]
-    if len(listed) != len(texts):
-        raise SeedError(
-            f"Got {len(listed)} seeds for {len(texts)} prompts; with paired=True give one seed per "
-            "prompt."
-        )
-    return tuple(Sample(text, seed, options) for text, seed in zip(texts, listed, strict=True))
 
 
 def check_request(model: Model, request: Request) -> None:
@@ -224,11 +141,10 @@ class _Sweep:
         self.hooks = model.hooks_by_address
         self.attributes = {"model": model.name, "revision": model.revision}
         self.attributes |= {"branch": request.branch, "pool": request.pool}
-        _check_options(request)
         self.taps = [
-            make_tap(self.hooks[site], callback, request.branch, selection.steps)
+            tap
             for pattern, callback in request.taps.items()
-            for site, selection in model.sites.select(pattern).items()
+            for tap in _caller_taps(model, pattern, callback, request.branch)
         ]
         self.edit_sets = [[_resolve(model, edit) for edit in edits] for edits in request.edit_sets]
         edited = [parse(edit.site).site for edits in self.edit_sets for edit in edits]
@@ -318,10 +234,10 @@ class _Sweep:
             options = self.request.samples[0].options
             given = {name: getattr(options, name) for name in self.family.option_names}
             listed = ", ".join(f"{name}={value!r:.40}" for name, value in given.items())
-            kind, reason = type(self.family.pipeline).__name__, " ".join(str(error).split())[:300]
             raise ModelError(
-                f"{kind} failed with {type(error).__name__} ({reason or 'no message'}) when it drew"
-                f" with {listed}: change these options, or the pipeline."
+                f"{type(self.family.pipeline).__name__} failed with {type(error).__name__} "
+                f"({describe_error(error, 300)}) when it drew with {listed}: change these options, "
+                "or the pipeline."
             ) from error
 
     def _attachment(
@@ -438,6 +354,19 @@ class _Sweep:
             _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
 
 
+def _caller_taps(
+    model: Model, pattern: str, callback: TapCallback, branch: Branch
+) -> Iterator[Tap]:
+    """A tap for each site that a pattern names."""
+    for site, selection in model.sites.select(pattern).items():
+        if selection.units is not None:
+            raise SiteError(
+                f"A tap gets the activations of a whole site: write {site!r} in place of "
+                f"{pattern!r}, and select units in the callable."
+            )
+        yield make_tap(model.hooks_by_address[site], callback, branch, selection.steps)
+
+
 def _resolve(model: Model, edit: Edit) -> Edit:
     """The edit with its site's own address, where it has another name of it."""
     site = parse(edit.site).site
@@ -486,26 +415,3 @@ def _word_mask(window: TextWindow, texts: Sequence[str], word: str) -> Tensor:
             f"truncated), such as {absent[0]!r}; pool tokens:{word} needs the word in every prompt."
         )
     return mask
-
-
-def _check_options(request: Request) -> None:
-    word = (
-        request.pool.removeprefix(TOKENS_PREFIX) if request.pool.startswith(TOKENS_PREFIX) else None
-    )
-    if request.pool not in POOLS and not (word and word.strip()):
-        raise OptionError(
-            f"pool is {request.pool!r}; it must be mean, max, last, none, or tokens:WORD."
-        )
-    check_choice(OptionError, get_args(Branch), branch=request.branch)
-    check_choice(OptionError, ("auto", "never"), stop=request.stop)
-    check_minimum(OptionError, 1, batch=request.batch)
-    for edit in (edit for edits in request.edit_sets for edit in edits):
-        if not callable(edit) or not hasattr(edit, "site"):
-            raise EditError(f"{edit!r} is not an edit; an edit is callable and has a site.")
-        # Too few would end the run at a later batch, and of too many some would do nothing.
-        count = edit.samples if isinstance(edit, PerSample) else None
-        if count not in (None, len(request.samples)):
-            raise EditError(
-                f"The edit at {edit.site} is for {count} samples and the run has "
-                f"{len(request.samples)}: give one value, or one for each sample of the run."
-            )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import SiteError
-from clerestory.models.core.addresses import head_units, parse, select
+from clerestory.models.core.addresses import Address, head_units, parse, select
 from clerestory.models.core.types import Sample, Step
 from clerestory.types import Floats, Pictures
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-__all__ = ["Run", "SiteValues", "step_coordinates"]
+__all__ = ["Run", "SiteValues", "select_labels", "step_coordinates"]
 
 VALUE = "value"
 """The variable of a site's group."""
@@ -128,6 +128,36 @@ def step_coordinates(steps: Sequence[Step]) -> dict[str, Any]:
     return coordinates
 
 
+def select_labels(
+    array: xr.DataArray, address: Address, width: int | None, heads: int | None
+) -> xr.DataArray:
+    """The units, heads and steps of a site's values that an address names.
+
+    Args:
+        array: The values, called as their site, with coordinates `unit` and `step`.
+        address: The address; its site is not looked at.
+        width: The site's number of units, read or not; None where it is not known.
+        heads: The site's number of attention heads; None without heads.
+
+    Returns:
+        The part of the array; all of it for the address of a whole site.
+
+    Raises:
+        SiteError: The site has no such head, or the array lacks a unit or a step.
+    """
+    units = head_units(address, str(array.name), width, heads)
+    for axis, selected in (("unit", units), ("step", address.steps)):
+        if selected is not None:
+            # By label: where only some units were read, a column's number is not the unit's.
+            labels = array[axis].to_numpy()
+            missing = sorted(set(selected) - set(labels.tolist()))
+            if missing:
+                raise SiteError(f"{axis} {missing[0]} of {array.name} was not read.")
+            # Not by `sel`, since a module may be called several times in a step.
+            array = array.isel({axis: np.isin(labels, selected)})
+    return array
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Prompts × seeds through a model, prompt by prompt.
@@ -214,15 +244,7 @@ class Run:
         # A run that was made by hand may lack attributes.
         if "branch" in self.attributes:
             array = array.assign_coords(branch=self.attributes["branch"])
-        units = head_units(request, name, values.width, values.heads)
-        for axis, selected in (("unit", units), ("step", request.steps)):
-            if selected is not None:
-                absent = sorted(set(selected) - set(array[axis].to_numpy().tolist()))
-                if absent:
-                    raise SiteError(f"{axis} {absent[0]} of {name} was not read.")
-                # Not by `sel`: a step may have several calls.
-                array = array.isel({axis: np.isin(array[axis].to_numpy(), selected)})
-        return array
+        return select_labels(array, request, values.width, values.heads)
 
     def _sample_coordinates(self) -> dict[str, Any]:
         # Texts are objects: Zarr has no format of its own for numpy's fixed-width strings.

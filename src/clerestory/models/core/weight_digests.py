@@ -149,11 +149,11 @@ def _stored_tensors(networks: Iterable[nn.Module]) -> Iterator[Tensor]:
 def _exact_digest(tensor: Tensor) -> str:
     flat = tensor.detach().flatten()
     bits = (flat.int_repr() if flat.is_quantized else flat).view(INTEGERS[flat.element_size()])
-    # A sum of integers is the same in any order; some values besides tell where they stand.
+    # A sum of integers does not depend on their order, so some values in order are added.
     total = sum(int(part.sum(dtype=torch.int64)) for part in bits.split(SUMMED))
     spread = bits[:: max(1, len(bits) // SIGNS)].cpu().numpy().tobytes()
-    told = repr((str(tensor.dtype), tuple(tensor.shape), total)).encode() + spread
-    return hashlib.blake2b(told, digest_size=8).hexdigest()
+    content = repr((str(tensor.dtype), tuple(tensor.shape), total)).encode() + spread
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _digest(weight: Tensor) -> str:

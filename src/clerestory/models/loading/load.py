@@ -11,7 +11,7 @@ import torch
 
 from clerestory.arguments import checked
 from clerestory.checks import check_choice
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, describe_error
 from clerestory.io.tensor_files import check_tensor_file
 from clerestory.models.core.types import Options
 from clerestory.models.loading.plugins import default_model, find_checkpoint, model_names
@@ -239,7 +239,7 @@ def _add_lora(pipeline: Any, lora: str) -> None:
                 **file,
             )
     except UNREADABLE as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = describe_error(error, 300)
         # diffusers says that PEFT is missing, not how it is installed here.
         if "PEFT" in reason:
             reason = "it needs the package peft: pip install 'clerestory[lora]'"

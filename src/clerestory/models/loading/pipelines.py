@@ -22,7 +22,7 @@ from urllib.request import getproxies
 
 from safetensors import SafetensorError
 
-from clerestory.errors import ModelError
+from clerestory.errors import ModelError, describe_error
 from clerestory.io.reading import read_json
 from clerestory.models.core.family import SeparatePrior, families, family_class
 from clerestory.models.loading.files import (
@@ -297,7 +297,7 @@ def _fetch_index(name: str) -> Path:
             404: "there is none",
         }.get(status or 0, f"the hub answered {status}")
     except OSError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = describe_error(error)
     raise ModelError(
         f"The model {name!r} is not a folder here and cannot be fetched: {reason}."
     ) from None
@@ -392,14 +392,17 @@ def _one_line_errors(source: str | Path, kind: str) -> Iterator[None]:
     except ModelError:
         raise
     except Exception as error:  # tokenizers raises no class of its own
-        reason = " ".join(str(error).split())
         # diffusers names the pickle in its message; the user is told how to allow it instead.
         pickled = re.search(
-            r"necessary `?safetensors`? weights in .*?['\"]([^'\"]+\.bin)['\"]", reason
+            r"necessary\s+`?safetensors`?\s+weights\s+in\s.*?['\"]([^'\"]+\.bin)['\"]",
+            str(error),
+            re.DOTALL,
         )
         if pickled is not None:
             raise pickle_error(f"{source}/{pickled[1]}") from error
-        raise ModelError(f"{source} cannot be opened as a {kind}: {reason[:300]}") from error
+        raise ModelError(
+            f"{source} cannot be opened as a {kind}: {describe_error(error, 300)}"
+        ) from error
 
 
 @contextmanager
