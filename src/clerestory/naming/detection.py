@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from clerestory.contrasts.findings import Status
+from clerestory.contrasts.evidence import Status
 from clerestory.naming.results import Basis, DetectionScore
 from clerestory.naming.samples import MIN_ITEMS, MIN_TEMPLATES, NamingSamples
 from clerestory.stats import (

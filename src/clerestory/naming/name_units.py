@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from clerestory.arguments import checked
 from clerestory.contrasts.contrast import provenance
-from clerestory.contrasts.findings import unit_address
+from clerestory.contrasts.evidence import unit_address
 from clerestory.errors import SiteError
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse, select

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from clerestory.contrasts.findings import Status
+from clerestory.contrasts.evidence import Status
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.reporting.results import Provenance, Result
 
