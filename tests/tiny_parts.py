@@ -144,13 +144,14 @@ def language_settings(tokenizer: Any, **more: Any) -> dict[str, Any]:
     return {**settings, **more}
 
 
-def tiny_qwen_vl(tokenizer: Any) -> Any:
+def tiny_qwen_vl(tokenizer: Any, **more: Any) -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     config = Qwen2_5_VLConfig(
         text_config=language_settings(
             tokenizer,
             rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
+            **more,
         ),
         vision_config={
             "depth": 1,

@@ -36,6 +36,7 @@ TITLES = {
     "cogview_4": "CogView 4",
     "kandinsky_5": "Kandinsky 5",
     "hidream": "HiDream",
+    "hunyuan_image": "HunyuanImage",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",

@@ -77,6 +77,9 @@ def _own_arguments(kind: str, pipeline: Any, options: Any, count: int) -> dict[s
         del arguments["guidance_scale"]
         arguments |= {"true_cfg_scale": options.true_guidance}
         arguments |= {"negative_prompt": [" "] * count}
+    if kind == "HunyuanImagePipeline":
+        # The scale is its guider's.
+        del arguments["guidance_scale"]
     by_class: dict[str, dict[str, Any]] = {
         "KandinskyCombined": prior,
         # 2.2 warns of its own default.

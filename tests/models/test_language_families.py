@@ -28,6 +28,7 @@ ROWS_OR_CALLS = {
     "cogview_4": "calls",
     "kandinsky_5": "calls",
     "hidream": "uncond first",
+    "hunyuan_image": "calls",
 }
 """How the branches of guidance reach the denoiser: rows of one call, or calls of their own."""
 MODULES = {
@@ -41,6 +42,7 @@ MODULES = {
     "cogview_4": ("transformer_blocks.0.ff.net.0", "denoiser.blocks.0.text/mlp"),
     "kandinsky_5": ("text_transformer_blocks.1.self_attention.to_key", "denoiser.text_blocks.1/k"),
     "hidream": ("single_stream_blocks.0.block.attn1.to_v", "denoiser.single.0.image/v"),
+    "hunyuan_image": ("transformer_blocks.1", "denoiser.blocks.1.image/resid"),
 }
 """A module of each denoiser with its site."""
 STAGES = {"hidream": "text_4"}

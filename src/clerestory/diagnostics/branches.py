@@ -34,6 +34,8 @@ def branches(examination: Examination) -> Verdict:
     sites = branch_sites(examination)
     if examination.batch is None or not sites:
         raise SkippedCheckError("no batch with a conditioning site was drawn")
+    # States of what these prompts do not have are zeros (quotations in HunyuanImage).
+    sites = [site for site in sites if examination.batch.site_values[site].array().any()]
     cond = {site: _change(examination.batch, site, 0, 2) for site in sites}
     run = _unconditional(examination, sites)
     uncond = {site: _change(run, site, 0, 1) for site in sites}

@@ -230,6 +230,7 @@ def stream_hooks(
     *,
     mlps: tuple[str, str] = ("ff", "ff_context"),
     text_is_read: bool = True,
+    picture_index: int = 1,
 ) -> list[SiteHook]:
     """One block of two streams (Esser et al. 2024), which meet in their attention.
 
@@ -242,6 +243,7 @@ def stream_hooks(
         path: The dotted path of the list of blocks in the pipeline.
         mlps: The dotted paths within the block of the MLPs of the picture and of the text.
         text_is_read: Whether something reads the text's stream after the block.
+        picture_index: Which of the block's two values is the picture's.
 
     Returns:
         Hooks of the picture's stream, then of the text's.
@@ -257,7 +259,7 @@ def stream_hooks(
         *picture.attention("attn"),
         picture.tap("self_attn", "attn", width),
         picture.mlp(mlps[0]),
-        picture.tap("resid", "", width, output_index=1),
+        picture.tap("resid", "", width, output_index=picture_index),
         *text_output.attention("attn", "q", added=True),
         *text.attention("attn", "kv", added=True),
     ]
@@ -272,7 +274,7 @@ def stream_hooks(
         *hooks,
         text_output.tap("self_attn", "attn", width, output_index=1),
         text_output.mlp(mlps[1]),
-        text_output.tap("resid", "", width),
+        text_output.tap("resid", "", width, output_index=1 - picture_index),
     ]
 
 
@@ -418,6 +420,12 @@ def _map_units(module: Any) -> int:
         return _map_units(module.conv2)
     if hasattr(module, "conv_out"):
         return _map_units(module.conv_out.conv_point)
+    if hasattr(module, "repeats"):
+        # HunyuanImage's autoencoder, which turns channels into pixels, two by two.
+        return _map_units(module.conv) // 4
+    if hasattr(module, "proj"):
+        # Its attentions.
+        return _map_units(module.proj)
     # Attentions, of which some have no list of output layers.
     units = module.to_out[0].out_features if hasattr(module, "to_out") else module.dim
     return units
@@ -436,13 +444,17 @@ def _parts(stage: str, path: str, network: Any) -> Iterator[Block]:
         return
     blocks = [(f"down.{i}", f"down_blocks.{i}") for i in range(len(_list(network, "down_blocks")))]
     blocks += [("mid", "mid_block")] if getattr(network, "mid_block", None) is not None else []
-    blocks += [(f"up.{i}", f"up_blocks.{i}") for i in range(len(ups))]
+    # HunyuanImage's autoencoder has a list of layers in place of one of blocks.
+    is_flat = bool(ups) and not hasattr(ups[0], "resnets")
+    blocks += [] if is_flat else [(f"up.{i}", f"up_blocks.{i}") for i in range(len(ups))]
     for part, block in blocks:
         for short, attribute in PARTS.items():
             for index, module in enumerate(_list(network.get_submodule(block), attribute)):
                 if module is not None:
                     address = f"{stage}.{part}.{short}.{index}"
                     yield Block(address, f"{path}.{block}.{attribute}.{index}", module)
+    for index, module in enumerate(ups if is_flat else ()):
+        yield Block(f"{stage}.up.{index}", f"{path}.up_blocks.{index}", module)
 
 
 def _list(module: Any, attribute: str) -> Any:
