@@ -30,6 +30,8 @@ def test_a_head_of_a_recording_is_its_range_of_units(tmp_path: Path) -> None:
     for part in ("[h1]", "[3]", "@0"):
         with pytest.raises(SiteError, match="selects a part of a site"):
             recording.address(SITE + part)
+        with pytest.raises(SiteError, match="selects a part of a site"):
+            recording.match([SITE + part])
     attributes = xr.open_datatree(tmp_path / "rec" / "activations.zarr", engine="zarr")[SITE].attrs
     assert (attributes["units"], attributes["heads"]) == (32, 4)
 

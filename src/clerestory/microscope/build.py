@@ -32,7 +32,6 @@ from clerestory.microscope.folder import (
 )
 from clerestory.microscope.maps import Maps
 from clerestory.microscope.summaries import EXTREMES
-from clerestory.models.core.addresses import SiteSelection, select
 from clerestory.naming.samples import may_be_shown
 from clerestory.naming.values import mean_value
 from clerestory.recordings import Recording
@@ -80,6 +79,7 @@ def build(
         The microscope.
 
     Raises:
+        SiteError: A pattern names no recorded site, or selects a part of one.
         EvidenceError: A recording has fewer than 60 samples, or too few different prompts.
         RecordingError: The recordings are of several models, have a site in common, or have only
             some units of one.
@@ -115,14 +115,13 @@ def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
                 f"{recording.store.folder} has {len(recording.rows)} samples: a microscope needs "
                 f"{MIN_SAMPLES} or more."
             )
-        sizes: dict[str, int | None] = dict.fromkeys(recording.sites)
-        for address, selection in select(sites, sizes, noun="site of this recording").items():
+        for address in recording.match(sites):
             layout = recording.store.layouts[address]
             # Pages number the units of a site by their columns.
-            if selection != SiteSelection() or "unit" in layout.labels:
+            if "unit" in layout.labels:
                 raise RecordingError(
-                    f"A microscope is of whole sites, and {address} is asked for or was recorded "
-                    "in part: select sites without units and steps, or record all units of it."
+                    f"A microscope shows all units of a site, and only some of {address} were "
+                    "recorded: select other sites, or record all units of it."
                 )
             if address in planned_sites:
                 raise RecordingError(f"{address} is in two of the recordings.")

@@ -13,7 +13,7 @@ from clerestory.contrasts.contrast import provenance
 from clerestory.contrasts.evidence import unit_address
 from clerestory.errors import SiteError
 from clerestory.models import Model
-from clerestory.models.core.addresses import parse, select
+from clerestory.models.core.addresses import parse
 from clerestory.naming.candidates import choose
 from clerestory.naming.results import UnitName, UnitNames
 from clerestory.naming.scoring import DrawingOptions, NameScorer, Test
@@ -106,10 +106,9 @@ def name_units(
 def _columns(recording: Recording, sites: str, units: Sequence[str]) -> dict[str, list[int]]:
     """The columns of each site whose units get names."""
     if not units:
-        known: dict[str, int | None] = dict.fromkeys(recording.sites)
         return {
             site: list(range(recording.store.layouts[site].shape[-1]))
-            for site in select(sites, known, noun="site of this recording")
+            for site in recording.match(sites)
         }
     columns: dict[str, list[int]] = {}
     for unit in units:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clerestory.arguments import checked
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
-from clerestory.models.core.addresses import parse, select
+from clerestory.models.core.addresses import SiteSelection, parse, select
 from clerestory.models.core.runs import select_labels
 from clerestory.recordings.layout import PICTURES
 from clerestory.recordings.markers import Marker
@@ -152,7 +152,7 @@ class Recording:
             RecordingError: The folder is damaged; also when values are read later.
         """
         request = parse(site)
-        address = self._select(request.site)
+        (address,) = self._select(request.site, single=True)
         array: xr.DataArray = self._tree[f"{address}/{VALUE}"].rename(address)
         table = self.samples
         factors = [str(name) for name in table if name not in ("done", "bad")]
@@ -280,14 +280,34 @@ class Recording:
         Raises:
             SiteError: It matches no site or several, or selects a part of one.
         """
-        request = parse(site)
-        if not request.is_whole or request.steps:
-            raise SiteError(f"{site!r} selects a part of a site; give a whole site.")
-        return self._select(site)
+        return _whole_sites(site, self._select(site, single=True))[0]
 
-    def _select(self, site: str) -> str:
-        sizes: dict[str, int | None] = dict.fromkeys(self.sites)
-        return next(iter(select(site, sizes, single=True, noun="site of this recording")))
+    @checked(SiteError)
+    def match(self, patterns: str | Sequence[str]) -> list[str]:
+        """The addresses of the recorded sites that patterns name.
+
+        Args:
+            patterns: Addresses with `*` for anything, such as `text.*/mlp`.
+
+        Returns:
+            The addresses, in the order of `sites`.
+
+        Raises:
+            SiteError: A pattern names no site, or selects a part of one.
+        """
+        return _whole_sites(patterns, self._select(patterns))
+
+    def _select(
+        self, patterns: str | Sequence[str], *, single: bool = False
+    ) -> dict[str, SiteSelection]:
+        layouts = {site: self.store.layouts[site] for site in self.sites}
+        return select(
+            patterns,
+            {site: layout.units for site, layout in layouts.items()},
+            single=single,
+            noun="site of this recording",
+            heads={site: layout.heads for site, layout in layouts.items()},
+        )
 
     def info(self) -> dict[str, Any]:
         """Numbers of samples and complete samples, bad samples, sites, bytes on disk, manifest."""
@@ -300,3 +320,12 @@ class Recording:
             "bytes": sum(size for marker in self.markers for _, size in marker.files.values()),
             "manifest": self.manifest,
         }
+
+
+def _whole_sites(
+    patterns: str | Sequence[str], selections: Mapping[str, SiteSelection]
+) -> list[str]:
+    for selection in selections.values():
+        if selection != SiteSelection():
+            raise SiteError(f"{patterns!r} selects a part of a site; give a whole site.")
+    return list(selections)
