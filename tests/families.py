@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from language_families import LANGUAGE_FAMILIES
+from language_families import LANGUAGE_FAMILIES, with_instructions
 from tiny import WINDOW, tiny_pipeline, tiny_text, tiny_tokenizer
 from tiny_parts import (
     SIDE,
@@ -253,10 +253,14 @@ def perturbed(name: str) -> Any:
         "stable_diffusion_3": "StableDiffusion3PAGPipeline",
         "pixart": "PixArtSigmaPAGPipeline",
         "hunyuan_dit": "HunyuanDiTPAGPipeline",
+        "sana": "SanaPAGPipeline",
     }
     kind = getattr(diffusers, kinds[name])
+    kind = with_instructions(kind) if name == "sana" else kind
     known = inspect.signature(kind.__init__).parameters
-    parts = {part: value for part, value in FAMILIES[name]().components.items() if part in known}
+    parts = {
+        part: value for part, value in ALL_FAMILIES[name]().components.items() if part in known
+    }
     parts |= {"requires_safety_checker": False} if "requires_safety_checker" in known else {}
     return kind(**parts)
 

@@ -171,11 +171,14 @@ def z_image() -> Any:
     )
 
 
-def _with_instructions(kind: Any, *instructions: str) -> Any:
+INSTRUCTIONS = "Enhance it:", "User Prompt: "
+
+
+def with_instructions(kind: Any) -> Any:
     """A pipeline's class with shorter instructions than its own before each prompt."""
 
     def call(
-        self: Any, *args: Any, complex_human_instruction: Any = instructions, **more: Any
+        self: Any, *args: Any, complex_human_instruction: Any = INSTRUCTIONS, **more: Any
     ) -> Any:
         return kind.__call__(
             self, *args, complex_human_instruction=complex_human_instruction, **more
@@ -188,8 +191,7 @@ def tiny_sana(kind: Any, scheduler: Any, **more: Any) -> Any:
     from diffusers import AutoencoderDC, SanaTransformer2DModel
     from transformers import Gemma2Config, Gemma2Model
 
-    instructions = "Enhance it:", "User Prompt: "
-    tokenizer = tiny_language_tokenizer(["\n".join(instructions)], start="<|im_start|>")
+    tokenizer = tiny_language_tokenizer(["\n".join(INSTRUCTIONS)], start="<|im_start|>")
     config = Gemma2Config(**language_settings(tokenizer))
     transformer = SanaTransformer2DModel(
         in_channels=4,
@@ -204,7 +206,7 @@ def tiny_sana(kind: Any, scheduler: Any, **more: Any) -> Any:
         sample_size=8,
         **more,
     )
-    return _with_instructions(kind, *instructions)(
+    return with_instructions(kind)(
         tokenizer=tokenizer,
         text_encoder=Gemma2Model(config),
         vae=AutoencoderDC(

@@ -17,6 +17,7 @@ PERTURBED = {
     "stable_diffusion_3": ("denoiser.blocks.1.image", "denoiser.blocks.1.image/resid"),
     "pixart": ("denoiser.blocks.1", "denoiser.blocks.1/mlp"),
     "hunyuan_dit": ("denoiser.blocks.1", "denoiser.blocks.1/mlp"),
+    "sana": ("denoiser.blocks.0", "denoiser.blocks.1/resid"),
 }
 
 

@@ -19,6 +19,7 @@ from clerestory.models.core.types import Options, Sample
 from clerestory.models.families.conditioned import TextFamily
 from clerestory.models.families.hunyuan_dit import HunyuanDiT
 from clerestory.models.families.pixart import PixArt
+from clerestory.models.families.sana import Sana
 from clerestory.models.families.stable_diffusion import StableDiffusion
 from clerestory.models.families.stable_diffusion_3 import StableDiffusion3
 from clerestory.models.families.stable_diffusion_xl import StableDiffusionXL
@@ -27,6 +28,7 @@ from clerestory.types import Floats, Pictures
 __all__ = [
     "HunyuanDiTPAG",
     "PixArtPAG",
+    "SanaPAG",
     "StableDiffusion3PAG",
     "StableDiffusionPAG",
     "StableDiffusionXLPAG",
@@ -85,3 +87,8 @@ class PixArtPAG(PerturbedAttention, PixArt):
 @families.register("HunyuanDiTPAGPipeline")
 class HunyuanDiTPAG(PerturbedAttention, HunyuanDiT):
     """HunyuanDiT with perturbed-attention guidance."""
+
+
+@families.register("SanaPAGPipeline")
+class SanaPAG(PerturbedAttention, Sana):
+    """Sana with perturbed-attention guidance."""
