@@ -81,5 +81,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 $(READY): $(INSTALLED)
 	@echo "Installing what tests and documents need …" >&2
-	@$(PIP) -c constraints.txt -e ".[world,lora,ray]" --group dev
+	@$(PIP) -c constraints.txt -e ".[world,lora,ray,dictionaries]" --group dev
 	@touch $(READY)

@@ -37,6 +37,8 @@ COMMANDS = (
     ("recording",),
     ("recording", "info"),
     ("recording", "verify"),
+    ("dictionary",),
+    ("dictionary", "train"),
     ("find",),
     ("verify",),
     ("group",),

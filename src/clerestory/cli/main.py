@@ -16,6 +16,7 @@ from clerestory.cli import (
     classifier,
     compare,
     console,
+    dictionary,
     doctor,
     draw,
     familiarity,
@@ -64,7 +65,7 @@ for command in (
     familiarity.familiarity,
 ):
     app.command()(command)
-for module in (recording, classifier, study, steer, microscope):
+for module in (recording, dictionary, classifier, study, steer, microscope):
     app.add_typer(module.app, name=module.__name__.rpartition(".")[2])
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from clerestory.models import Model
     from clerestory.recordings import Plan, Store
 
-__all__ = ["HERE", "record"]
+__all__ = ["HERE", "all_prompts", "record"]
 
 HERE = "local"
 """Value of `--ray` without an address."""
@@ -92,7 +92,7 @@ def record(
     picture_size = {} if size is None else parse_size(size)
     # Prompts that cannot be read are refused before the model is opened, which takes long.
     if sample is None:
-        table = _all_prompts(prompts)
+        table = all_prompts(prompts)
         opened = model.open()
     else:
         opened = model.open()
@@ -124,7 +124,18 @@ def record(
     _write_report(_record(opened, plan, out, model, cluster), json=json)
 
 
-def _all_prompts(prompts: str) -> pd.DataFrame:
+def all_prompts(prompts: str) -> pd.DataFrame:
+    """All prompts of a file.
+
+    Args:
+        prompts: The value of `--prompts`.
+
+    Returns:
+        The table of prompts.
+
+    Raises:
+        PromptError: The file cannot be read, or it is the vocabulary.
+    """
     from clerestory.errors import PromptError
     from clerestory.recordings import prompt_table
     from clerestory.recordings.prompts import VOCABULARY

@@ -11,5 +11,6 @@ function.
 from clerestory.dictionaries.activation import Activation, activations
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.normalization import Normalization
+from clerestory.dictionaries.training import train
 
-__all__ = ["Activation", "Dictionary", "Normalization", "activations"]
+__all__ = ["Activation", "Dictionary", "Normalization", "activations", "train"]

@@ -181,18 +181,32 @@ class Recording:
             RecordingError: A chunk is missing or damaged.
         """
         for marker in self.markers:
-            values = self._chunk(self.address(site), marker.chunk)
+            _, values = self.read_chunk(site, marker.chunk)
             # A chunk may have bad samples only.
             if len(values):
                 yield values
 
-    def _chunk(self, address: str, chunk: int) -> NDArray[np.float32]:
-        """The good samples of a chunk."""
-        rows = self.store.plan.rows(chunk)
-        good = np.isin(np.arange(rows.start, rows.stop), self.rows)
+    @checked(SiteError)
+    def read_chunk(self, site: str, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The values of one site in one chunk.
+
+        Args:
+            site: An address, or a pattern that matches one site.
+            chunk: The chunk of one of the `markers`.
+
+        Returns:
+            The rows of the chunk's samples that are not bad, and their values, `[sample, step,
+            unit]` or `[sample, step, position, unit]`.
+
+        Raises:
+            RecordingError: The chunk is missing or damaged.
+        """
+        address, rows = self.address(site), self.store.plan.rows(chunk)
+        samples = np.arange(rows.start, rows.stop)
+        good = np.isin(samples, self.rows)
         with wrap_errors(f"{self.store.folder}, {address}", RecordingError):
             values: Any = self.store.values(address)[rows.start : rows.stop]
-            return np.asarray(values[good], np.float32)
+            return samples[good], np.asarray(values[good], np.float32)
 
     @checked()
     def pictures(self, rows: int | Sequence[int] | NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -254,7 +268,7 @@ class Recording:
         for start in range(0, len(order), spread):
             parts = [remainder]
             for chunk in order[start : start + spread]:
-                values = self._chunk(address, int(chunk))
+                _, values = self.read_chunk(address, int(chunk))
                 rows = values.reshape(-1, values.shape[-1])
                 # Positions beyond the end of a prompt are NaN; bad samples are not in the arrays.
                 parts.append(rows[~np.isnan(rows[:, 0])])

@@ -19,7 +19,7 @@ from clerestory.models.model import Model
 from clerestory.models.profile import Checkpoint, ModelProfile
 from clerestory.registry import suggest
 
-__all__ = ["load", "wrap"]
+__all__ = ["find_device", "load", "wrap"]
 
 MAX_TEXT_LENGTH, NO_TEXT_LENGTH = 2**20, 1e20
 """Tokens of a text; transformers takes more than the second for no limit."""
@@ -73,7 +73,7 @@ def load(
     # diffusers takes seconds to import, so it is imported when a model is opened.
     from clerestory.models.loading.pipelines import PipelineOptions, fetching, open_pipeline
 
-    target = _find_device(device)
+    target = find_device(device)
     precision = _choose_precision(dtype, target)
     _check_offload(offload, target)
     parts = {"prior": prior, "lora": lora, "config": config}
@@ -257,7 +257,18 @@ def _check_name(source: str | Path) -> None:
         )
 
 
-def _find_device(name: str | torch.device) -> torch.device:
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of a name.
+
+    Args:
+        name: `auto` for the fastest one that there is, or a device as torch names it.
+
+    Returns:
+        The device.
+
+    Raises:
+        ModelError: There is none of this name.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

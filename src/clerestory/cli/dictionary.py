@@ -1,0 +1,155 @@
+"""`clerestory dictionary`: train dictionaries, whose latents are units like any other."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from clerestory.cli import options
+from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.options import option
+from clerestory.cli.record import all_prompts
+
+if TYPE_CHECKING:
+    from clerestory.dictionaries import Dictionary
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Train dictionaries of latents.", no_args_is_help=True)
+
+_training = partial(option, rich_help_panel="Training")
+_drawing = partial(option, rich_help_panel="Without a recording")
+_Recording = Annotated[
+    str | None, options.argument("Folder or URL of a recording; without it, the model draws.")
+]
+_Site = Annotated[str, option("Site whose values are encoded, such as `denoiser.mid.attn.0/out`.")]
+_Latents = Annotated[str, option("Number of latents; `8x` for eight times the site's width.")]
+_K = Annotated[int, option("Latents per position: exactly, on average or as a target, by kind.")]
+_Kind = Annotated[str, option("batchtopk, topk, matryoshka, jumprelu or standard.")]
+_Out = Annotated[Path, option("Folder of the dictionary; the same command resumes there.")]
+_Updates = Annotated[int, _training("Number of updates of the weights.")]
+_Rows = Annotated[int, _training("Rows of activations (sample, step, position) per update.")]
+_Rate = Annotated[float, _training("Learning rate.")]
+_Penalty = Annotated[float, _training("Penalty for active latents (standard, jumprelu).")]
+_Normalization = Annotated[str, _training("standard, constant or none.")]
+_Positions = Annotated[
+    int | None,
+    _training("Positions that are taken of a sample at a step, at random. Default: all."),
+]
+_HeldOut = Annotated[float, _training("Share of the items that the figures are measured on.")]
+_Buffer = Annotated[int, _training("Rows that are shuffled together, in memory.")]
+_DeadAfter = Annotated[
+    int | None, _training("Updates without activity after which a latent counts as dead.")
+]
+_Seed = Annotated[int, _training("Seed of the weights, the order and the items held out.")]
+_Prompts = Annotated[
+    str | None,
+    _drawing("A .txt, .csv or .parquet file of prompts, a .toml template, `vocabulary`."),
+]
+_Sample = Annotated[int | None, _drawing("Number of prompts to sample at random from --prompts.")]
+_Words = Annotated[int, _drawing("Words per prompt when --prompts is `vocabulary`.")]
+_Seeds = Annotated[str | None, _drawing("Seeds of every prompt: `0:4` for 0 to 3. Default: 0.")]
+_Branch = Annotated[str, _drawing("Guidance branch to read: cond or uncond.")]
+_Batch = Annotated[int, _drawing("Samples that the model draws together.")]
+
+
+@app.command()
+@takes_model
+def train(
+    site: _Site,
+    out: _Out,
+    model: ModelOptions,
+    where: _Recording = None,
+    latents: _Latents = "8x",
+    k: _K = 32,
+    kind: _Kind = "batchtopk",
+    updates: _Updates = 4000,
+    rows: _Rows = 2048,
+    rate: _Rate = 4e-4,
+    penalty: _Penalty = 1.0,
+    normalization: _Normalization = "standard",
+    positions: _Positions = None,
+    held_out: _HeldOut = 0.1,
+    buffer: _Buffer = 131_072,
+    dead_after: _DeadAfter = None,
+    seed: _Seed = 0,
+    prompts: _Prompts = None,
+    sample: _Sample = None,
+    words: _Words = 5,
+    seeds: _Seeds = None,
+    branch: _Branch = "cond",
+    batch: _Batch = 16,
+    negative: options.NegativePrompt = None,
+    guidance: options.Guidance = None,
+    steps: options.Steps = None,
+    size: options.Size = None,
+    json: options.JsonFlag = False,
+) -> None:
+    """Train a sparse autoencoder on a recording, or on a model that draws meanwhile."""
+    from clerestory.cli import console, interrupts
+    from clerestory.dictionaries import train as run
+    from clerestory.errors import OptionError
+    from clerestory.models import parse_seeds, parse_size
+    from clerestory.recordings import random_prompts
+
+    settings: dict[str, Any] = {
+        "site": site,
+        "out": out,
+        "latents": latents,
+        "k": k,
+        "kind": kind,
+        "updates": updates,
+        "rows": rows,
+        "rate": rate,
+        "penalty": penalty,
+        "normalization": normalization,
+        "positions": positions,
+        "held_out": held_out,
+        "buffer": buffer,
+        "dead_after": dead_after,
+        "seed": seed,
+        "device": model.load_options["device"],
+    }
+    source: Any = where
+    if where is not None:
+        if prompts is not None or model.name:
+            raise OptionError("Give a recording, or --model and --prompts, not both.")
+    elif prompts is None:
+        raise OptionError("Give a recording, or --prompts that the model is to draw.")
+    else:
+        # Prompts that cannot be read are refused before the model is opened, which takes long.
+        table = all_prompts(prompts) if sample is None else None
+        source = model.open()
+        if sample is not None:
+            table = random_prompts(prompts, sample, seed, model=source, words=words)
+        settings |= {
+            "prompts": table,
+            "seeds": None if seeds is None else parse_seeds(seeds),
+            "branch": branch,
+            "batch": batch,
+            "negative": negative,
+            "guidance": guidance,
+            "steps": steps,
+            **({} if size is None else parse_size(size)),
+        }
+    with interrupts.resumable(out), console.progress_bars() as progress:
+        dictionary = run(source, progress=progress, **settings)
+    _write(dictionary, json=json)
+
+
+def _write(dictionary: Dictionary, *, json: bool) -> None:
+    from clerestory.cli import console
+
+    figures = {name: dictionary.metadata[name] for name in ("explained_variance", "l0", "dead")}
+    if json:
+        ends = {"site": dictionary.site, "latents": dictionary.latents, "kind": dictionary.kind}
+        console.write_json({**ends, **figures})
+        return
+    console.write(str(dictionary))
+    console.write(
+        f"explained variance {figures['explained_variance']:.3f}, {figures['l0']:.1f} latents per "
+        f"position, {figures['dead']:.1%} of the latents never active; on held-out items"
+    )

@@ -1,0 +1,1 @@
+"""Trainers of dictionaries; one file trains one kind of network of sae-lens."""
