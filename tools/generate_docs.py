@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
+import attention_page
 import calibration_page
 import knowledge_page
 import lancet_card
@@ -44,6 +45,7 @@ COMMANDS = (
     ("group",),
     ("maximize",),
     ("compare",),
+    ("attention",),
     ("attribute",),
     ("suppress",),
     ("familiarity",),
@@ -146,6 +148,7 @@ PAGES = {
     "cli.md": cli,
     "registries.md": registries,
     "sites.md": sites_page.page,
+    "attention.md": attention_page.page,
     "memory.md": memory_page.page,
     "studies.md": studies_page.page,
 }

@@ -60,6 +60,11 @@ TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "within": ("prompt", ("purple",)),
     "search": ("random", ("randum",)),
     "range": ("3", ("many", "4:2", "0")),
+    "asked words": ("cat", ("moose", ",")),
+    "layers": ("prior.*", ("text.nowhere", "denoiser.*", "prior.*[0]")),
+    "indices": ("0", ("many", "4:2", "-1")),
+    "heads": ("0", ("many", "99")),
+    "mask": ("", ("cat", "cat=nothing.png")),
     "numbers": ("1,2", ("one", "nan")),
     "device": ("cpu", ("abacus",)),
     "dtype": ("float32", ("float31",)),
@@ -146,6 +151,7 @@ KINDS = {
     "suppress prompt": "prompt",
     "--prompt": "prompt",
     "attribute prompt": "pieces",
+    "attention prompt": "prompt",
     "phrase": "prompt",
     "said": "said",
     "compare template": "wording",
@@ -153,6 +159,11 @@ KINDS = {
     "target": "concept",
     "--words": "text",
     "maximize --words": "range",
+    "attention --words": "asked words",
+    "--layers": "layers",
+    "--only-steps": "indices",
+    "--heads": "heads",
+    "--mask": "mask",
     "record --words": "positive",
     "--seeds": "seeds",
     "--negative": "text",
@@ -256,6 +267,7 @@ KINDS = {
 }
 EMPTY_IS_FINE = {
     "draw --negative",
+    "attention --negative",
     "record --negative",
     "--classes",
     "suppress --baselines",
@@ -270,6 +282,8 @@ WITH: dict[str, tuple[str, ...]] = {
     "record --seed": ("--seeds-per-item", "2"),
     "record --workers": ("--ray", "local"),
     "record --gpus-per-worker": ("--ray", "local"),
+    # The tiny model has no word tokens in its denoiser.
+    "attention": ("--layers", "prior.*", "--words", "cat"),
     "find": ("--match", "subject"),
     "compare": ("--items", "{lines}", "--count", "2"),
     "steer build": (

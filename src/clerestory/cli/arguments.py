@@ -68,18 +68,21 @@ def replace_parameters(
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
 
 
-def parse_pairs(option: str, values: Sequence[str]) -> dict[str, str]:
-    """Parse the values of a repeatable option of the form NAME=CLASSIFIER.
+def parse_pairs(
+    option: str, values: Sequence[str], form: str = "NAME=CLASSIFIER"
+) -> dict[str, str]:
+    """Parse the values of a repeatable option, pairs such as NAME=CLASSIFIER.
 
     Args:
         option: The option, for the error message.
         values: Its values.
+        form: What the two sides are, for the message.
 
     Returns:
-        The classifier of each name.
+        What is right of the equals sign, by what is left of it.
 
     Raises:
-        OptionError: A value lacks the name, the equals sign or the classifier.
+        OptionError: A value lacks a side or the equals sign.
 
     >>> parse_pairs("--classifier", ["mood=lancet:mood"])
     {'mood': 'lancet:mood'}
@@ -90,7 +93,7 @@ def parse_pairs(option: str, values: Sequence[str]) -> dict[str, str]:
     for value in values:
         name, _, classifier = value.partition("=")
         if not (name and classifier):
-            raise OptionError(f"{option} is {value!r}; expected NAME=CLASSIFIER.")
+            raise OptionError(f"{option} is {value!r}; expected {form}.")
         pairs[name] = classifier
     return pairs
 

@@ -12,6 +12,7 @@ import typer
 
 from clerestory import __version__
 from clerestory.cli import (
+    attention,
     attribute,
     classifier,
     compare,
@@ -60,6 +61,7 @@ for command in (
     group.group,
     maximize.maximize,
     compare.compare,
+    attention.attention,
     attribute.attribute,
     suppress.suppress,
     familiarity.familiarity,

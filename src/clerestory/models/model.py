@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
 from clerestory.arguments import checked
 from clerestory.errors import DictionaryError, ModelError, OptionError, PromptError
+from clerestory.models.core.attention_layers import Direction
 from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import Family, SiteHook, TapCallback
 from clerestory.models.core.latents import AttachedDictionary, attached_to, hooks_with_latents
@@ -23,6 +24,9 @@ from clerestory.models.profile import ModelProfile
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
+
+if TYPE_CHECKING:
+    from clerestory.models.attention_maps import AttentionMaps
 
 __all__ = ["Model"]
 
@@ -387,6 +391,85 @@ class Model:
                 progress=progress,
             )
             return run_sweep(self, request)
+
+    @checked(options=OPTION_NAMES)
+    def attention(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int] = 0,
+        *,
+        words: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] | None = None,
+        steps: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        keep: str | Sequence[str] = (),
+        direction: Direction | None = None,
+        branch: Branch = "cond",
+        edits: Sequence[Edit] = (),
+        denoising_steps: int | None = None,
+        pictures: bool | None = None,
+        batch: int = 16,
+        progress: ProgressOption = True,
+        **options: Any,
+    ) -> AttentionMaps:
+        """Draw every prompt with every seed, and read where the attention of words goes.
+
+        Weights are those that the network uses, after normalisation, rotation and masks. What a
+        word has is the sum over its tokens where it is attended to, and the mean over them where it
+        attends.
+
+        Args:
+            prompts: One or more.
+            seeds: One or more.
+            words: Words or phrases that stand in every prompt; by default all of them. A word that
+                stands several times is `cat#1`, `cat#2`.
+            layers: Patterns such as `"denoiser.up.*/cross_attn"`; by default all layers in which
+                the picture attends to words. `"text.*"` tells which word reads which, `"prior.*"`
+                how much an image embedding is made of each word. `reference/attention.md` lists
+                the layers of each family.
+            steps: Indices of denoising steps; by default all.
+            heads: Indices of attention heads; by default all.
+            keep: Which of `layer`, `step` and `head` are kept apart. Maps are averaged over the
+                others; all layers are resized to the finest of their grids.
+            direction: `to-words` is how much each position of the picture attends to a word,
+                `from-words` how much a word attends to each position (joint attention only),
+                `between-words` how much words attend to each other; by default that of the layers.
+            branch: The branch of guidance; in `uncond` words are those of the negative prompt.
+            edits: As in `run`.
+            denoising_steps: How many there are, which is `steps` of `run`.
+            pictures: Whether pictures are drawn; by default where words have maps.
+            batch: As in `run`.
+            progress: As in `run`.
+            **options: As in `run`.
+
+        Returns:
+            The maps, with labels, and the pictures.
+
+        Raises:
+            PromptError: A word is absent from a prompt.
+            SiteError: There is no such layer, step, head or branch, its attention has no words,
+                or it is computed where it cannot be seen.
+            OptionError: The layers have no common kind of map.
+            ClerestoryError: As in `run`.
+        """
+        from clerestory.models.attention import AttentionQuestion, read_attention
+
+        asked = [words] if isinstance(words, str) else words
+        kept = [keep] if isinstance(keep, str) else keep
+        question = AttentionQuestion(asked, layers, steps, heads, kept, direction, branch)
+        with hold_pipeline(self.pipeline):
+            self.rebind()
+            sample_options = self.options(steps=denoising_steps, **options)
+            samples = list_samples(self, prompts, seeds, sample_options)
+            return read_attention(
+                self,
+                samples,
+                question,
+                edits=edits,
+                pictures=pictures,
+                batch=batch,
+                progress=progress,
+            )
 
     def rebind(self) -> None:
         """Find the sites again where the pipeline has other modules than when it was opened.

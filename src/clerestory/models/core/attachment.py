@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -78,6 +78,8 @@ class Attachment:
         edits: Edits, in the order in which they are applied.
         taps: Taps, which see values as edited.
         expects_handoff: Whether values without a module must be handed over to `handoff`.
+        counted_stages: Stages whose calls are counted although none of their sites is edited or
+            read.
 
     Raises:
         SiteError: An edit or tap is of no known site.
@@ -92,8 +94,10 @@ class Attachment:
         taps: Sequence[Tap],
         *,
         expects_handoff: bool = False,
+        counted_stages: Set[str] = frozenset(),
     ) -> None:
         self._stage_call = stage_call
+        self.counted_stages = counted_stages
         self._expects_handoff = expects_handoff
         self._edits = tuple(_parse_edit(edit) for edit in edits)
         self._edits_by_site = _group_by_site(self._edits)
@@ -128,7 +132,7 @@ class Attachment:
         Args:
             stage: The stage whose module has returned.
         """
-        self._visits.end_stage_call(stage, self._call_counts[stage], self._current_call(stage))
+        self._visits.end_stage_call(stage, self._call_counts[stage], self.current_call(stage))
         self._call_counts[stage] += 1
         self._current_calls.pop(stage, None)
         for address in self._module_calls:
@@ -180,7 +184,7 @@ class Attachment:
             SiteError: A list of tensors of several shapes whose rows are several samples.
         """
         site_hook = self._site_hooks[address]
-        stage_call = self._current_call(site_hook.site.stage)
+        stage_call = self.current_call(site_hook.site.stage)
         if site_hook.call is not None:
             self._module_calls[address] += 1
             if self._module_calls[address] != site_hook.call + 1:
@@ -229,8 +233,15 @@ class Attachment:
                 if missing:
                     raise SiteError(f"{tap.site} has no {missing} in a run with these options.")
 
-    def _current_call(self, stage: str) -> StageCall:
-        """The call of a stage that is going on."""
+    def current_call(self, stage: str) -> StageCall:
+        """The call of a stage that is going on.
+
+        Args:
+            stage: A stage whose calls are counted.
+
+        Returns:
+            Its step and the rows of each branch.
+        """
         # One description for all sites of a call: the scheduler is asked once, and the count moves
         # on only when the stage returns.
         if stage not in self._current_calls:

@@ -218,6 +218,10 @@ class Family(PromptReader, ABC):
         single_file_types: Names that diffusers gives to single-file checkpoints of this family.
         load_arguments: Further arguments of `from_pretrained` and `from_single_file`.
         optional_parts: Parts that a folder may lack, although diffusers asks for them.
+        text_comes_first: Whether attention of two streams has the text's positions before those of
+            the picture.
+        trailing_windows: By stage, the text window whose tokens follow the picture's positions
+            among the keys of its self-attentions.
         probes: Whether `prepare` may run the pipeline.
         separate_prior: The pipelines of a family whose prior may be published apart; None where
             there is no such prior.
@@ -237,6 +241,8 @@ class Family(PromptReader, ABC):
     defaults: Options = Options()
     description: str = ""
     size_multiple: int = 1
+    text_comes_first: ClassVar[bool] = True
+    trailing_windows: ClassVar[Mapping[str, str]] = {}
     negative_option: str = "guidance"
     probes: bool = True
     option_names: tuple[str, ...] = OPTION_NAMES

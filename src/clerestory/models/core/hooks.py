@@ -22,7 +22,7 @@ from clerestory.models.core.attachment import Attachment
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.rows import Rows, is_row_list
 
-__all__ = ["attach", "halt_before", "watch_inputs", "watch_outputs"]
+__all__ = ["attach", "halt_before", "watch_calls", "watch_inputs", "watch_outputs"]
 
 
 @contextmanager
@@ -57,6 +57,7 @@ def attach(attachment: Attachment, stage_modules: Mapping[str, nn.Module]) -> It
         # Only stages with a site that is hooked are counted. A stage's own hook runs after those of
         # its sites, whose hooks are prepended, also where the site is the stage's module.
         stages = {site_hook.site.stage for site_hook in attachment.site_hooks.values()}
+        stages |= attachment.counted_stages
         for stage in stages & stage_modules.keys():
             handle = stage_modules[stage].register_forward_hook(_count_hook(attachment, stage))
             hooks.callback(handle.remove)
@@ -133,6 +134,40 @@ def watch_inputs(
     with ExitStack() as hooks:
         for name, module in modules.items():
             handle = module.register_forward_pre_hook(hook_of(name), prepend=True, with_kwargs=True)
+            hooks.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def watch_calls(
+    modules: Mapping[str, nn.Module],
+    begin: Callable[[str], None],
+    end: Callable[[str], None],
+) -> Iterator[None]:
+    """Call functions when modules are called and when they return, for as long as this is open.
+
+    Args:
+        modules: Modules by name.
+        begin: Called in this thread with the name before the module runs.
+        end: Called with the name after it has run, also where it raised.
+
+    Yields:
+        Nothing; the hooks are removed at the end.
+    """
+    thread = threading.get_ident()
+
+    def hook_of(callback: Callable[[str], None], name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            if threading.get_ident() == thread:
+                callback(name)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            handle = module.register_forward_pre_hook(hook_of(begin, name))
+            hooks.callback(handle.remove)
+            handle = module.register_forward_hook(hook_of(end, name), always_call=True)
             hooks.callback(handle.remove)
         yield
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from clerestory.checks import check_choice, check_minimum
 from clerestory.errors import EditError, OptionError, PromptError, SeedError
 from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.attention import AttentionCapture
 from clerestory.models.core.family import TapCallback
 from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.seeds import check_seeds
@@ -18,7 +19,7 @@ from clerestory.types import ProgressOption
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["Request", "list_samples"]
+__all__ = ["Request", "branch_texts", "list_samples"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Request:
         batch: Samples that are drawn together, at most.
         taps: Callables by pattern of sites.
         progress: As in `Model.run`.
+        attention: What is read of the attention; None for nothing.
 
     Raises:
         OptionError: A pool, branch, stop or batch is out of range.
@@ -52,6 +54,7 @@ class Request:
     batch: int
     taps: Mapping[str, TapCallback]
     progress: ProgressOption
+    attention: AttentionCapture | None = None
 
     def __post_init__(self) -> None:
         prefix, _, word = self.pool.partition(TOKENS_PREFIX)
@@ -117,3 +120,16 @@ def list_samples(
             "prompt."
         )
     return tuple(Sample(text, seed, options) for text, seed in zip(texts, listed, strict=True))
+
+
+def branch_texts(samples: Sequence[Sample], branch: Branch) -> list[str]:
+    """What fills the text windows in a branch.
+
+    Args:
+        samples: The samples.
+        branch: The branch of guidance.
+
+    Returns:
+        The prompts, or the negative prompts.
+    """
+    return [sample.prompt if branch == "cond" else sample.options.negative for sample in samples]

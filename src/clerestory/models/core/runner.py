@@ -7,7 +7,7 @@ Sets of edits with the same edits of the encode stages share one encoding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import is_dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ from clerestory.models.core.pipeline_state import (
 )
 from clerestory.models.core.pooling import TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions
-from clerestory.models.core.requests import Request
+from clerestory.models.core.requests import Request, branch_texts
 from clerestory.models.core.runs import Run, SiteValues
 from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Edit, PerSample, Sample
@@ -101,7 +101,8 @@ def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> lis
 
 def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
     options = request.samples[0].options
-    if request.read or request.taps or any(request.edit_sets) or not request.pictures:
+    reads = request.read or request.taps or request.attention
+    if reads or any(request.edit_sets) or not request.pictures:
         with progress_bars(request.progress) as progress:
             model.family.prepare(options, progress)
     sweep = _Sweep(model, request)
@@ -152,7 +153,9 @@ class _Sweep:
         later = (stage for stage in stages if stage not in encoders)
         # Stages, and between encode and draw stages the conditioning site: a run may stop there.
         self.order = (*encoders, self.family.conditioning_site, *later)
-        sites = [*request.read, *(tap.site for tap in self.taps), *edited]
+        self.capture = request.attention
+        queries = [] if self.capture is None else self.capture.query_sites
+        sites = [*request.read, *(tap.site for tap in self.taps), *edited, *queries]
         self.sites = list(dict.fromkeys(self.hooks[site].base for site in sites))
         self.stages = {self.hooks[site].site.stage for site in sites}
         for address in self.sites:
@@ -203,7 +206,12 @@ class _Sweep:
         samples, check = self._batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=True)
         modules = self.family.stage_modules
-        with self._run_pipeline(attachment), check.watch(modules), attach(attachment, modules):
+        with (
+            self._run_pipeline(attachment),
+            check.watch(modules),
+            attach(attachment, modules),
+            self._watch_attention(attachment, rows),
+        ):
             encoded = self.family.encode(samples, self.until, self.request.branch)
         return encoded, stack_steps(readings), check.reasons()
 
@@ -212,7 +220,12 @@ class _Sweep:
         samples, check = self._batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=False)
         modules = self.family.stage_modules
-        with self._run_pipeline(attachment), check.watch(modules), attach(attachment, modules):
+        with (
+            self._run_pipeline(attachment),
+            check.watch(modules),
+            attach(attachment, modules),
+            self._watch_attention(attachment, rows),
+        ):
             drawn = self.family.draw(samples, encoded, attachment.handoff, self.until)
         pictures, reasons = None, check.reasons()
         if drawn is not None:
@@ -221,6 +234,11 @@ class _Sweep:
                 if not good:
                     reasons.setdefault(row, f"{PICTURES}: not finite")
         return stack_steps(readings), pictures, reasons
+
+    def _watch_attention(self, attachment: Attachment, rows: range) -> AbstractContextManager[None]:
+        if self.capture is None:
+            return nullcontext()
+        return self.capture.watch(attachment, rows, self._batch_samples(rows))
 
     @contextmanager
     def _run_pipeline(self, attachment: Attachment) -> Iterator[None]:
@@ -262,6 +280,7 @@ class _Sweep:
             self._bind_edits(edits, rows, samples),
             taps,
             expects_handoff=not early,
+            counted_stages=frozenset() if self.capture is None else self.capture.stages,
         )
 
     def _bind_edits(
@@ -279,7 +298,7 @@ class _Sweep:
         # By rows of the whole run, since an edit may hold a value for each of its samples.
         batch_edit = edit.at(rows) if isinstance(edit, PerSample) else edit
         # Positions of edits are of the prompts, whatever branch is read.
-        texts = _branch_texts(samples, "cond")
+        texts = branch_texts(samples, "cond")
         windows = partial(self.family.text_window, branch="cond")
         return restrict_positions(
             batch_edit,
@@ -291,7 +310,7 @@ class _Sweep:
     def _token_mask(self, samples: Sequence[Sample], name: str) -> Tensor:
         """Which positions of a text window are pooled: a word's, or those of real tokens."""
         window, pool = self.family.text_window(name, self.request.branch), self.request.pool
-        texts = _branch_texts(samples, self.request.branch)
+        texts = branch_texts(samples, self.request.branch)
         if pool.startswith(TOKENS_PREFIX):
             return _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
         return window.end_mask(texts) if pool == "last" else window.token_mask(texts)
@@ -302,7 +321,7 @@ class _Sweep:
         name = hook.text_window
         if self.request.pool != "none" or not name:
             return None
-        texts = _branch_texts(self.request.samples, self.request.branch)
+        texts = branch_texts(self.request.samples, self.request.branch)
         lengths = self.family.text_window(name, self.request.branch).lengths(texts)
         if lengths is None:
             return None
@@ -328,8 +347,9 @@ class _Sweep:
         if self.request.pictures or self.request.stop == "never":
             return self.order[-1]
         sites = [*self.request.read, *(tap.site for tap in self.taps)]
+        stages = [] if self.capture is None else map(self.order.index, self.capture.stages)
         # default=0: with nothing to read the run ends after the first stage.
-        return self.order[max(map(self._end, sites), default=0)]
+        return self.order[max([*map(self._end, sites), *stages], default=0)]
 
     def _end(self, address: str) -> int:
         """The index in `order` of the stage after which a site's value is known."""
@@ -349,7 +369,7 @@ class _Sweep:
             name = self.hooks[address].text_window
             if not name:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
-            texts = list(dict.fromkeys(_branch_texts(self.request.samples, self.request.branch)))
+            texts = list(dict.fromkeys(branch_texts(self.request.samples, self.request.branch)))
             window = self.family.text_window(name, self.request.branch)
             _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
 
@@ -398,11 +418,6 @@ def _with_picture_size(
         return samples
     drawn = options.replace(height=height, width=width)
     return tuple(replace(sample, options=drawn) for sample in samples)
-
-
-def _branch_texts(samples: Sequence[Sample], branch: Branch) -> list[str]:
-    """What fills the text windows in a branch: the prompts, or the negative prompts."""
-    return [sample.prompt if branch == "cond" else sample.options.negative for sample in samples]
 
 
 def _word_mask(window: TextWindow, texts: Sequence[str], word: str) -> Tensor:

@@ -216,7 +216,7 @@ class Run:
         """
         import xarray as xr
 
-        root = xr.Dataset(coords=self._sample_coordinates(), attrs=dict(self.attributes))
+        root = xr.Dataset(coords=self.sample_coordinates(), attrs=dict(self.attributes))
         sites = {address: values.dataset() for address, values in self.site_values.items()}
         return xr.DataTree.from_dict({"/": root, **sites})
 
@@ -240,13 +240,14 @@ class Run:
         values = self.site_values[name]
         # Built for this site alone: labelling every site costs more than reading one.
         array = values.dataset()[VALUE].rename(name)
-        array = array.assign_coords(self._sample_coordinates())
+        array = array.assign_coords(self.sample_coordinates())
         # A run that was made by hand may lack attributes.
         if "branch" in self.attributes:
             array = array.assign_coords(branch=self.attributes["branch"])
         return select_labels(array, request, values.width, values.heads)
 
-    def _sample_coordinates(self) -> dict[str, Any]:
+    def sample_coordinates(self) -> dict[str, Any]:
+        """Coordinates of the samples, as xarray takes them: `sample`, `prompt` and `seed`."""
         # Texts are objects: Zarr has no format of its own for numpy's fixed-width strings.
         prompts = np.array([sample.prompt for sample in self.sample_list], dtype=object)
         return {

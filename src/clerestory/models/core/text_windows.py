@@ -35,12 +35,15 @@ class TextWindow(Protocol):
         """
         return self.token_mask(texts)
 
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
         """The tokens of a word wherever it stands, also where it is split into several.
 
         Args:
             texts: Prompts.
             word: A whole word or phrase, in any case.
+            occurrence: Which of the places where it stands, from 0; None for all.
 
         Returns:
             bool `[text, position]`, on the CPU; False everywhere where the word is absent or beyond

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
-__all__ = ["find_words"]
+__all__ = ["find_words", "select_occurrence"]
 
 # Thai, Lao, Tibetan, Burmese, Khmer, Tai Le, kana, bopomofo, Han, Javanese and their extensions.
 UNSPACED = re.compile(
@@ -55,6 +56,21 @@ def find_words(text: str, word: str) -> Iterator[tuple[int, int]]:
         if _is_edge(folded, at) and _is_edge(folded, stop):
             yield starts[at], ends[stop - 1]
         at = folded.find(wanted, at + 1)
+
+
+def select_occurrence(
+    spans: Iterator[tuple[int, int]], occurrence: int | None
+) -> Iterator[tuple[int, int]]:
+    """Of the places where a word stands, one or all.
+
+    Args:
+        spans: What `find_words` gives.
+        occurrence: Which of them, from 0; None for all.
+
+    Returns:
+        The places; none where there are fewer.
+    """
+    return spans if occurrence is None else islice(spans, occurrence, occurrence + 1)
 
 
 def _clusters(text: str) -> Iterator[tuple[str, int, int]]:

@@ -36,7 +36,7 @@ from clerestory.models.core.family import (
 from clerestory.models.core.pipeline_state import replace_attributes
 from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Options, Sample, Site
-from clerestory.models.core.words import find_words
+from clerestory.models.core.words import find_words, select_occurrence
 from clerestory.models.families.conditioned import (
     CONDITION,
     CONDITION_2,
@@ -62,6 +62,7 @@ class HunyuanImage(TextFamily):
     """HunyuanImage 2.1: Qwen 2.5 VL, ByT5, a transformer of double and single blocks."""
 
     half_precision = "bfloat16"
+    text_comes_first = False
     encoded_arguments: ClassVar[tuple[str, ...]] = (
         *ENCODED,
         *(f"negative_{name}" for name in ENCODED),
@@ -243,10 +244,12 @@ class QuotedText(T5TextEncoder):
         return filled | ~filled.any(1, keepdim=True)
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
         mask = torch.zeros(len(texts), self.window, dtype=torch.bool)
         for row, text in enumerate(map(self.normalize, texts)):
-            for first, last in find_words(text, word.strip()):
+            for first, last in select_occurrence(find_words(text, word.strip()), occurrence):
                 mask[row, len(text[:first].encode()) : len(text[:last].encode())] = True
         return mask
 
@@ -268,9 +271,14 @@ class _QuotedFirst(TextWindow):
         return self._join(texts, self.quoted.token_mask(texts), self.text.token_mask(texts))
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        masks = (reader.word_mask(texts, word) for reader in (self.quoted, self.text))
-        return self._join(texts, *masks)
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
+        quoted = self.quoted.word_mask(texts, word)
+        if occurrence is not None:
+            # What is quoted is counted by itself: its first word may be the prompt's second.
+            quoted = torch.zeros_like(quoted)
+        return self._join(texts, quoted, self.text.word_mask(texts, word, occurrence=occurrence))
 
     def _join(self, texts: Sequence[str], quoted: Tensor, text: Tensor) -> Tensor:
         """A mask of both at the denoiser's positions."""

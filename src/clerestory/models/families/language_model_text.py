@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from clerestory.models.core.family import SiteHook, UnfamiliarPartError
 from clerestory.models.core.text_windows import TextWindow
-from clerestory.models.core.words import find_words
+from clerestory.models.core.words import find_words, select_occurrence
 from clerestory.models.families.networks import Block
 from clerestory.models.families.text import PipelineTextEncoder
 
@@ -143,11 +143,14 @@ class LanguageModelText(PipelineTextEncoder):
         return torch.where(own.any(1, keepdim=True), own, filled)
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
         offsets = self._own_offsets(texts)
         mask = torch.zeros(offsets.shape[:2], dtype=torch.bool)
         for row, text in enumerate(map(self.normalize, texts)):
-            for first, last in find_words(text, self.normalize(word.strip())):
+            found = find_words(text, self.normalize(word.strip()))
+            for first, last in select_occurrence(found, occurrence):
                 for position, (start, end) in enumerate(offsets[row].tolist()):
                     overlaps = start < last and end > first
                     mask[row, position] |= overlaps and bool(text[start:end].strip())
@@ -263,8 +266,10 @@ class FilledPositions(TextWindow):
         return self._select(texts, self.text.token_mask(texts))
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        return self._select(texts, self.text.word_mask(texts, word))
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
+        return self._select(texts, self.text.word_mask(texts, word, occurrence=occurrence))
 
     @override
     def lengths(self, texts: Sequence[str]) -> Tensor:
@@ -296,5 +301,7 @@ class SelectedPositions(TextWindow):
         return self.text.token_mask(texts)[:, self.selected]
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        return self.text.word_mask(texts, word)[:, self.selected]
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
+        return self.text.word_mask(texts, word, occurrence=occurrence)[:, self.selected]

@@ -62,6 +62,7 @@ class StableCascade(ConditionedFamily):
         POOLED: ("prompt_embeds_pooled", "negative_prompt_embeds_pooled"),
     }
     negative_option = "prior_guidance"
+    trailing_windows: ClassVar[Mapping[str, str]] = {"prior": "text"}
     option_names = (*ConditionedFamily.option_names, "prior_steps", "prior_guidance")
     defaults = Options(1024, 1024, steps=12, guidance=0.0, prior_steps=60, prior_guidance=4.0)
     separate_prior = SeparatePrior(

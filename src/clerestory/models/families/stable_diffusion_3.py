@@ -33,6 +33,7 @@ class StableDiffusion3(TextFamily):
     half_precision = "bfloat16"
     single_file_types: ClassVar[tuple[str, ...]] = ("sd3", "sd35_large", "sd35_medium")
     optional_parts = ("text_encoder_3", "tokenizer_3")
+    text_comes_first = False
 
     def __init__(self, pipeline: Any) -> None:
         net, config = pipeline.transformer, pipeline.transformer.config

@@ -17,7 +17,7 @@ from typing_extensions import override
 from clerestory.errors import ModelError, PromptError
 from clerestory.models.core.family import SiteHook, UnfamiliarPartError
 from clerestory.models.core.text_windows import PromptReader, TextEncoder, TextWindow
-from clerestory.models.core.words import find_words
+from clerestory.models.core.words import find_words, select_occurrence
 from clerestory.models.families.networks import Block
 
 __all__ = ["JoinedWindows", "PipelineTextEncoder"]
@@ -168,7 +168,9 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         return mask
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
         # Found in the text and mapped to tokens by their offsets, since a word has other tokens
         # inside another one (`cat` in `cathedral`).
         mask = torch.zeros_like(self._padded(texts).attention_mask, dtype=torch.bool)
@@ -176,7 +178,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         wanted = self.normalize(word.strip())
         for row, text in enumerate(map(self.normalize, texts)):
             offsets = self._offsets(text)
-            for first, last in find_words(text, wanted):
+            for first, last in select_occurrence(find_words(text, wanted), occurrence):
                 for position, (start, end) in enumerate(offsets):
                     overlaps = start < last and end > first
                     # The space before a word belongs to its token in some tokenizers.
@@ -289,8 +291,10 @@ class JoinedWindows(TextWindow):
         return self._join(texts, lambda text: text.end_mask(texts))
 
     @override
-    def word_mask(self, texts: Sequence[str], word: str) -> Tensor:
-        return self._join(texts, lambda text: text.word_mask(texts, word))
+    def word_mask(
+        self, texts: Sequence[str], word: str, *, occurrence: int | None = None
+    ) -> Tensor:
+        return self._join(texts, lambda text: text.word_mask(texts, word, occurrence=occurrence))
 
     def _join(self, texts: Sequence[str], mask: Callable[[PipelineTextEncoder], Tensor]) -> Tensor:
         masks = [
