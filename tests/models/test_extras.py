@@ -11,6 +11,7 @@ from families import (
     flux,
     small_model,
     stable_diffusion,
+    stable_diffusion_xl,
     tiny_unet,
 )
 from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, to_bytes
@@ -174,6 +175,33 @@ def test_embeddings_take_the_place_of_the_prompt():
             output_type="np",
         ).images
     assert np.array_equal(run.pictures[1:], to_bytes(halved))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_words_that_compel_weighs():
+    compel = pytest.importorskip("compel")
+    model = small_model(built(stable_diffusion_xl))
+    weigh = compel.CompelForSDXL(model.pipeline)
+
+    def weighed(prompts):
+        return weigh([prompt.replace("cat", "(cat)1.5") for prompt in prompts])
+
+    extra = {
+        "prompt_embeds": lambda prompts: weighed(prompts).embeds,
+        "pooled_prompt_embeds": lambda prompts: weighed(prompts).pooled_embeds,
+    }
+    prompts = ["a cat by me", "a dog"]
+    site = "denoiser/condition"
+    run = model.run(prompts, 5, extra=extra, read=[site, "denoiser/pooled"], pool="none")
+    states = weighed(prompts)
+    assert np.array_equal(run.read(site).values[:, 0], states.embeds)
+    assert np.array_equal(run.read("denoiser/pooled").values[:, 0, 0], states.pooled_embeds)
+    plain = model.run(prompts, 5)
+    assert not np.array_equal(run.pictures[0], plain.pictures[0])
+    assert np.array_equal(run.pictures[1], plain.pictures[1])
+    # Start token and `a` stand before the word.
+    word = model.run(prompts[0], 5, extra=extra, read=site, pool="tokens:cat").read(site)
+    assert np.allclose(word.values[0, 0], states.embeds[0, 2], atol=1e-6)
 
 
 @pytest.mark.parametrize(

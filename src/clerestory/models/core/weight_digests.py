@@ -158,6 +158,9 @@ def _exact_digest(tensor: Tensor) -> str:
 
 def _digest(weight: Tensor) -> str:
     flat = weight.detach().flatten()
-    signs = flat[:: len(flat) // SIGNS][:SIGNS].signbit().cpu().numpy()
+    entries = flat[:: len(flat) // SIGNS][:SIGNS].cpu()
+    # The highest bit of a byte is the sign of 8-bit floats, which have no `signbit`; bytes of
+    # packed weights (GGUF, nf4) have no sign, and are told apart by that bit too.
+    signs = entries.view(torch.int8) < 0 if entries.element_size() == 1 else entries.signbit()
     # 48 bits tell thousands of matrices apart, and keep the lists in manifests short.
-    return hashlib.blake2b(signs.tobytes(), digest_size=6).hexdigest()
+    return hashlib.blake2b(signs.numpy().tobytes(), digest_size=6).hexdigest()

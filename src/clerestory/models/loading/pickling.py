@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from clerestory.errors import ModelError
+
 __all__ = ["pack_pipeline", "unpack_pipeline"]
 
 CAPTURING = "transformers.utils.output_capturing"
@@ -22,9 +24,22 @@ def pack_pipeline(pipeline: Any) -> bytes:
 
     Returns:
         The pickle, as large as the weights.
+
+    Raises:
+        ModelError: Another library has put something into the pipeline that cannot be pickled, such
+            as hooks that move weights, or GGUF's weights.
     """
     file = io.BytesIO()
-    _Pickler(file).dump(pipeline)
+    try:
+        _Pickler(file).dump(pipeline)
+    # What pickle raises for local functions, modules of Python, and GGUF's tensors in turn.
+    except (AttributeError, TypeError, pickle.PicklingError, RecursionError) as error:
+        raise ModelError(
+            f"{type(pipeline).__name__} cannot be pickled as it is ({error!s:.80}): hooks that "
+            "move weights, and weights in a format of another library, cannot leave this process. "
+            "A model that is opened by name or folder, also with offload=…, is opened again where "
+            "it is unpickled."
+        ) from error
     return file.getvalue()
 
 
