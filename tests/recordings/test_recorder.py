@@ -433,14 +433,14 @@ def test_batches_give_every_row_once_in_an_order_of_their_own(tmp_path):
     recording = recorded(tmp_path / "rec")
     site = "denoiser.mid.res.0/out"
     every = recording.read(site).to_numpy().reshape(-1, 24)
-    parts = list(recording.batches(site, size=7, seed=1, spread=2))
+    parts = list(recording.batches(site, size=7, seed=1, buffer_chunks=2))
     assert [len(part) for part in parts] == [7] * 5 + [5]
     shuffled = np.concatenate(parts)
     assert not np.array_equal(shuffled, every)
     order = np.lexsort(every.T), np.lexsort(shuffled.T)
     assert np.array_equal(every[order[0]], shuffled[order[1]])
-    again = np.concatenate(list(recording.batches(site, size=7, seed=1, spread=2)))
-    other = np.concatenate(list(recording.batches(site, size=7, seed=2, spread=2)))
+    again = np.concatenate(list(recording.batches(site, size=7, seed=1, buffer_chunks=2)))
+    other = np.concatenate(list(recording.batches(site, size=7, seed=2, buffer_chunks=2)))
     assert np.array_equal(shuffled, again)
     assert not np.array_equal(shuffled, other)
     with pytest.raises(SiteError, match="a whole site"):

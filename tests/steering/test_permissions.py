@@ -11,7 +11,7 @@ import pytest
 from tiny import tiny_model
 
 from clerestory import Add, SteeredModel
-from clerestory.io.tensor_files import usual_permissions, write_tensors
+from clerestory.io.tensor_files import default_permissions, write_tensors
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
@@ -31,7 +31,7 @@ def test_every_file_of_a_steered_model_follows_the_umask(
 
 
 def test_a_folder_of_weights_that_a_library_wrote_follows_it_too(tmp_path: Path) -> None:
-    with usual_permissions(tmp_path):
+    with default_permissions(tmp_path):
         (tmp_path / "unet").mkdir()
         (tmp_path / "unet" / "a.safetensors").touch(0o600)
     assert stat.S_IMODE((tmp_path / "unet" / "a.safetensors").stat().st_mode) != 0o600

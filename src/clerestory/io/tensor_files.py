@@ -31,11 +31,11 @@ __all__ = [
     "MAX_TENSOR_BYTES",
     "MAX_WEIGHT_BYTES",
     "check_tensor_file",
+    "default_permissions",
     "open_memmap",
     "read_arrays",
     "read_tensors",
     "tensor_digest",
-    "usual_permissions",
     "write_tensors",
 ]
 
@@ -105,7 +105,7 @@ def write_tensors(
     module = {"pt": safetensors.torch, "np": safetensors.numpy}[framework]
     try:
         digest = {DIGEST: tensor_digest(tensors)}
-        with usual_permissions(path):
+        with default_permissions(path):
             module.save_file(dict(tensors), path, {**(metadata or {}), **digest})
     except safetensors.SafetensorError as reason:
         raise OutputError(f"{path} cannot be written: {describe_error(reason)}.") from reason
@@ -134,7 +134,7 @@ def tensor_digest(tensors: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def usual_permissions(path: Path) -> Iterator[None]:
+def default_permissions(path: Path) -> Iterator[None]:
     """Give a file that is written in this context the permissions of any new file.
 
     safetensors makes files that only their owner may read, whatever the umask says.

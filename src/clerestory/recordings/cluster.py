@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from clerestory.checks import check_minimum
 from clerestory.errors import RecordingError, describe_error
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.store import Store
@@ -79,8 +80,7 @@ def fill_with_ray(
             a worker is lost for good.
         ClerestoryError: A worker raised it while it filled a chunk.
     """
-    if workers < 1:
-        raise RecordingError(f"workers is {workers}; it must be 1 or more.")
+    check_minimum(RecordingError, 1, workers=workers)
     missing = store.markers.incomplete_chunks()
     store.restore_complete(missing)
     if not missing:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from clerestory.checks import check_minimum
 from clerestory.errors import PromptError, RecordingError
 from clerestory.io.parquet import to_parquet
 from clerestory.io.reading import wrap_errors
@@ -318,9 +319,9 @@ def make_plan(
     run_options = model.options(**options)
     # One seed is enough to check the prompts and options.
     list_samples(model, list(table["prompt"].drop_duplicates()), 0, run_options)
-    for name, value in (("batch", batch), ("chunk", chunk)):
-        if value is not None and value < 1:
-            raise RecordingError(f"{name} is {value}; it must be 1 or more.")
+    check_minimum(RecordingError, 1, batch=batch)
+    if chunk is not None:
+        check_minimum(RecordingError, 1, chunk=chunk)
     with hold_pipeline(model.pipeline), progress_bars() as progress:
         model.family.prepare(run_options, progress)
     # Some families draw one sample at a time.

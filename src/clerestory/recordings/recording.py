@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.arguments import checked
+from clerestory.checks import check_minimum
 from clerestory.errors import RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
 from clerestory.models.core.addresses import SiteSelection, parse, select
@@ -236,38 +237,37 @@ class Recording:
 
     @checked()
     def batches(
-        self, site: str, size: int = 4096, *, seed: int = 0, spread: int = 8
+        self, site: str, size: int = 4096, *, seed: int = 0, buffer_chunks: int = 8
     ) -> Iterator[NDArray[np.float32]]:
         """One pass over the activations of a site in random order.
 
         Every step and position is a row, except positions beyond the end of a prompt. Rows are
-        shuffled within `spread` chunks at a time, taken in random order, so memory does not grow
-        with the recording.
+        shuffled in a buffer of `buffer_chunks` chunks, taken in random order, so that memory does
+        not grow with the recording.
 
         Args:
             site: An address, or a pattern that matches one site.
             size: Rows per batch.
             seed: Random seed of the order.
-            spread: Number of chunks that are shuffled together.
+            buffer_chunks: Number of chunks that are shuffled together.
 
         Yields:
             float32 `[size, unit]`; the last may be shorter.
 
         Raises:
-            RecordingError: `size` or `spread` is below 1, or a chunk is missing or damaged.
+            RecordingError: `size` or `buffer_chunks` is below 1, or a chunk is missing or damaged.
             SiteError: No site or several match.
         """
-        if size < 1 or spread < 1:
-            raise RecordingError(f"size is {size} and spread {spread}; both must be 1 or more.")
+        check_minimum(RecordingError, 1, size=size, buffer_chunks=buffer_chunks)
         address = self.address(site)
         rng = np.random.default_rng(seed)
-        # Chunks at random, then rows within a few chunks: a full shuffle
-        # would read the disk at random.
+        # Chunks at random, then rows within a few chunks: a full shuffle would read the disk at
+        # random.
         order = rng.permutation([marker.chunk for marker in self.markers])
         remainder = np.empty((0, self.store.layouts[address].shape[-1]), np.float32)
-        for start in range(0, len(order), spread):
+        for start in range(0, len(order), buffer_chunks):
             parts = [remainder]
-            for chunk in order[start : start + spread]:
+            for chunk in order[start : start + buffer_chunks]:
                 _, values = self.read_chunk(address, int(chunk))
                 rows = values.reshape(-1, values.shape[-1])
                 # Positions beyond the end of a prompt are NaN; bad samples are not in the arrays.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from clerestory.errors import ClerestoryError, EditError
-from clerestory.io.tensor_files import usual_permissions, write_tensors
+from clerestory.io.tensor_files import default_permissions, write_tensors
 from clerestory.io.writing import atomic_folder, check_empty_folder
 from clerestory.models import Edit
 from clerestory.reporting.escaping import markdown, markdown_code
@@ -131,7 +131,7 @@ def _write(steered: SteeredModel, folder: Path, *, lora: bool, measure: bool) ->
         if lora:
             _save_lora(folds, folder)
         else:
-            with usual_permissions(folder):
+            with default_permissions(folder):
                 steered.model.pipeline.save_pretrained(folder, safe_serialization=True)
         after = _measure(steered, ()) if measure and not lora else None
     if measure and lora:

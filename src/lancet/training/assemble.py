@@ -27,7 +27,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from clerestory.io.tensor_files import usual_permissions
+from clerestory.io.tensor_files import default_permissions
 from lancet.checkpoint import checksums
 from lancet.training import decoder, prior
 from lancet.training.settings import Settings
@@ -146,7 +146,7 @@ def seal(folder: Path, settings: Settings, description: dict[str, Any]) -> None:
         description: Further fields of the manifest.
     """
     # The libraries write weights that only their owner may read.
-    with usual_permissions(folder):
+    with default_permissions(folder):
         pass
     # The manifest cannot hold its own checksum.
     sums = checksums(folder, [path for path in folder.rglob("*") if path.name != "manifest.json"])

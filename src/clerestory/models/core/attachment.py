@@ -267,7 +267,7 @@ class Attachment:
         site_hook = self._site_hooks[address]
         if not stage_call.merged and not self._has_branch_rows(address, len(value), stage_call):
             return value
-        counts = self._visits.begin(address)
+        counts = self._visits.start(address)
         if channels_last is None:
             channels_last = site_hook.has_channels_last(value.shape)
         # The number of samples if branches are merged, else 0.
@@ -294,7 +294,7 @@ class Attachment:
                 with self._note_error():
                     step = _step(stage_call, tap, counts)
                     tap.callback(part.clone() if tap.copies else part, step)
-        self._visits.end(address, stage_call)
+        self._visits.count(address, stage_call)
         return result
 
     def _has_branch_rows(self, address: str, rows: int, stage_call: StageCall) -> bool:

@@ -62,8 +62,8 @@ class Visits:
         """
         return address in self._current
 
-    def begin(self, address: str) -> Mapping[tuple[int, Branch], int]:
-        """Begin a visit.
+    def start(self, address: str) -> Mapping[tuple[int, Branch], int]:
+        """Start a visit.
 
         Args:
             address: The site.
@@ -74,7 +74,7 @@ class Visits:
         self._current.add(address)
         return self._by_site[address].counts
 
-    def end(self, address: str, stage_call: StageCall) -> None:
+    def count(self, address: str, stage_call: StageCall) -> None:
         """Count a visit, after its edits and taps.
 
         Args:

@@ -19,7 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 
 import clerestory
-from clerestory.io.tensor_files import usual_permissions
+from clerestory.io.tensor_files import default_permissions
 from lancet import checkpoint
 from lancet.siblings import ARCHITECTURES, AUTOENCODER, Architecture
 from lancet.training.siblings import mmdit, unet
@@ -42,7 +42,7 @@ def write_autoencoder(model: AutoencoderKL, folder: Path) -> None:
         folder: The compact folder.
     """
     model.to(torch.float16).save_pretrained(folder / AUTOENCODER)
-    with usual_permissions(folder):  # the libraries write weights that only their owner may read
+    with default_permissions(folder):  # the libraries write weights that only their owner may read
         pass
 
 
@@ -62,7 +62,7 @@ def write_sibling(
     place = folder / name
     network.to(torch.float16).save_pretrained(place / architecture.denoiser)
     SCHEDULES[name]().save_pretrained(place / "scheduler")
-    with usual_permissions(place):
+    with default_permissions(place):
         pass
     files = [path for part in (place, folder / AUTOENCODER) for path in part.rglob("*")]
     # The manifest cannot hold its own checksum.
