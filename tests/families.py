@@ -254,6 +254,7 @@ def perturbed(name: str) -> Any:
         "pixart": "PixArtSigmaPAGPipeline",
         "hunyuan_dit": "HunyuanDiTPAGPipeline",
         "sana": "SanaPAGPipeline",
+        "kolors": "KolorsPAGPipeline",
     }
     kind = getattr(diffusers, kinds[name])
     kind = with_instructions(kind) if name == "sana" else kind

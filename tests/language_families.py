@@ -11,11 +11,13 @@ from tiny_parts import (
     LANGUAGE_WINDOW,
     clip_without_projection,
     language_settings,
+    tiny_chat_glm,
     tiny_language_tokenizer,
     tiny_qwen_vl,
     tiny_scheduler,
     tiny_t5,
     tiny_t5_tokenizer,
+    tiny_unet,
     tiny_vae,
     tiny_video_vae,
 )
@@ -427,6 +429,28 @@ def hunyuan_image(*, second_guider: bool = False) -> Any:
     return pipeline
 
 
+def kolors() -> Any:
+    from diffusers import EulerDiscreteScheduler, KolorsPipeline
+
+    encoder, tokenizer = tiny_chat_glm()
+    unet = tiny_unet(
+        cross_attention_dim=24,
+        encoder_hid_dim=LANGUAGE_WIDTH,
+        encoder_hid_dim_type="text_proj",
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + LANGUAGE_WIDTH,
+        use_linear_projection=True,
+    )
+    return KolorsPipeline(
+        vae=tiny_vae(),
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=EulerDiscreteScheduler(beta_schedule="scaled_linear"),
+    )
+
+
 LANGUAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "qwen_image": qwen_image,
     "flux_2": flux_2,
@@ -439,4 +463,5 @@ LANGUAGE_FAMILIES: dict[str, Callable[[], Any]] = {
     "kandinsky_5": kandinsky_5,
     "hidream": hidream,
     "hunyuan_image": hunyuan_image,
+    "kolors": kolors,
 }

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from tiny import tiny_text
 
 SIDE = 16
@@ -162,6 +168,56 @@ def tiny_qwen_vl(tokenizer: Any, **more: Any) -> Any:
         },
     )
     return Qwen2_5_VLForConditionalGeneration(config)
+
+
+@functools.cache
+def _sentencepiece_model() -> str:
+    """A file with a model of single letters and a few words, until the tests end."""
+    from sentencepiece import SentencePieceTrainer
+
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    text = folder / "text.txt"
+    text.write_text("a cat\na dog\n" * 20 + "abcdefghijklmnopqrstuvwxyz 0123456789.,'\n")
+    SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=56,
+        model_type="bpe",
+        minloglevel=2,
+    )
+    return str(folder / "tokenizer.model")
+
+
+def tiny_chat_glm() -> tuple[Any, Any]:
+    """ChatGLM and its tokenizer."""
+    from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+    from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
+
+    tokenizer = ChatGLMTokenizer(_sentencepiece_model())
+    encoder = ChatGLMModel(
+        ChatGLMConfig(
+            num_layers=3,
+            padded_vocab_size=72,
+            hidden_size=LANGUAGE_WIDTH,
+            ffn_hidden_size=48,
+            kv_channels=8,
+            num_attention_heads=4,
+            seq_length=256,
+            rmsnorm=True,
+            add_qkv_bias=True,
+            multi_query_attention=True,
+            multi_query_group_num=2,
+            original_rope=True,
+        )
+    )
+    # The class leaves memory as it was.
+    for name, weight in encoder.named_parameters():
+        if "norm" in name:
+            torch.nn.init.ones_(weight)
+        else:
+            torch.nn.init.normal_(weight, std=0.3)
+    return encoder, tokenizer
 
 
 def tiny_vae(channels: int = 4, widths: tuple[int, ...] = (8, 16)) -> Any:

@@ -37,6 +37,7 @@ TITLES = {
     "kandinsky_5": "Kandinsky 5",
     "hidream": "HiDream",
     "hunyuan_image": "HunyuanImage",
+    "kolors": "Kolors",
 }
 TAPS = {
     "mlp": "neurons of a block's MLP, after the non-linearity or the gate",

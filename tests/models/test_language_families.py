@@ -10,7 +10,7 @@ from families import built, family_model, small_model
 from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare
 from language_families import LANGUAGE_FAMILIES, flux_2
 
-from clerestory.edits import Patch
+from clerestory.edits import Add, Patch
 from clerestory.errors import EditError
 from clerestory.models import load
 from clerestory.recordings import record
@@ -29,6 +29,7 @@ ROWS_OR_CALLS = {
     "kandinsky_5": "calls",
     "hidream": "uncond first",
     "hunyuan_image": "calls",
+    "kolors": "uncond first",
 }
 """How the branches of guidance reach the denoiser: rows of one call, or calls of their own."""
 MODULES = {
@@ -43,6 +44,10 @@ MODULES = {
     "kandinsky_5": ("text_transformer_blocks.1.self_attention.to_key", "denoiser.text_blocks.1/k"),
     "hidream": ("single_stream_blocks.0.block.attn1.to_v", "denoiser.single.0.image/v"),
     "hunyuan_image": ("transformer_blocks.1", "denoiser.blocks.1.image/resid"),
+    "kolors": (
+        "mid_block.attentions.0.transformer_blocks.0.attn2",
+        "denoiser.mid.attn.0.blocks.0/cross_attn",
+    ),
 }
 """A module of each denoiser with its site."""
 STAGES = {"hidream": "text_4"}
@@ -112,7 +117,7 @@ def test_values_are_those_of_a_plain_hook_by_step_branch_and_sample(name):
             continue
         outputs = outputs_of(
             model.pipeline,
-            f"transformer.{path}",
+            f"{'unet' if name == 'kolors' else 'transformer'}.{path}",
             lambda prompt=prompt: bare(model, [prompt], 3, **options),
         )
         if name == "cogview_4":
@@ -226,3 +231,37 @@ def test_hidreams_condition_has_the_states_of_each_block_of_llama_side_by_side()
     run = model.run(PROMPTS, 0, read=[site, "text_4.blocks.0/resid"], pool="none", pictures=False)
     states = run.read("text_4.blocks.0/resid").values
     assert np.allclose(run.read(site).values[..., :32], states, atol=1e-6)
+
+
+def test_chat_glm_is_read_and_edited_by_sample_although_positions_come_first():
+    model = family_model("kolors")
+    path, site = "text_encoder.encoder.layers.1.self_attention.query_key_value", "text.blocks.1/k"
+    outputs = outputs_of(model.pipeline, path, lambda: bare(model, PROMPTS, 0))
+    run = model.run(PROMPTS, 0, read=site, pool="none", pictures=False)
+    # 32 units of queries come first.
+    expected = outputs[0][..., 32:48].transpose(0, 1)
+    assert np.allclose(run.read(site).values[:, 0], expected.detach(), atol=1e-5)
+    vector = np.linspace(-20, 20, 16, dtype=np.float32)
+    edited = model.run(
+        PROMPTS, 0, read="denoiser/condition", pool="none", edits=[Add(site, vector)]
+    )
+
+    def add(module, args, output):
+        return output + torch.nn.functional.pad(torch.from_numpy(vector), (32, 16))
+
+    handle = model.sites[site].module.register_forward_hook(add)
+    try:
+        with torch.no_grad():
+            states = model.pipeline.encode_prompt(PROMPTS, do_classifier_free_guidance=False)[0]
+    finally:
+        handle.remove()
+    assert np.allclose(edited.read("denoiser/condition").values[:, 0], states, atol=1e-4)
+
+
+def test_words_have_places_in_chat_glms_pieces():
+    window = family_model("kolors").family.text_windows["text"]
+    text = "a cat,  a caté and a cat"
+    ids = window._padded([text]).input_ids[0]
+    (mask,) = window.word_mask([text], "cat")
+    assert [window.tokenizer.decode([number]).strip() for number in ids[mask]] == ["cat", "cat"]
+    assert window.offsets(text)[-1] == (21, 24)

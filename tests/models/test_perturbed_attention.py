@@ -17,6 +17,7 @@ PERTURBED = {
     "stable_diffusion_3": ("denoiser.blocks.1.image", "denoiser.blocks.1.image/resid"),
     "pixart": ("denoiser.blocks.1", "denoiser.blocks.1/mlp"),
     "hunyuan_dit": ("denoiser.blocks.1", "denoiser.blocks.1/mlp"),
+    "kolors": ("denoiser.mid.attn.0.blocks.0", "denoiser.up.0.res.0/out"),
     "sana": ("denoiser.blocks.0", "denoiser.blocks.1/resid"),
 }
 

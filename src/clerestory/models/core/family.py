@@ -64,6 +64,7 @@ class SiteHook:
             sites; None where all of the value is the site's.
         channels_last: Whether the last axis is the units', whatever the number of axes; None
             where the module does not tell.
+        positions_first: Whether the value's first axis is the positions', the batch's the second.
         text_window: Name of the text window whose tokens the positions are, or start with; ""
             if positions are not tokens.
         stream: The part of a row of positions, of those that `StageCall.streams` names; "" for all.
@@ -82,6 +83,7 @@ class SiteHook:
     channels: int | None = None
     first_unit: int | None = None
     channels_last: bool | None = None
+    positions_first: bool = False
     text_window: str = ""
     stream: str = ""
     call: int | None = None

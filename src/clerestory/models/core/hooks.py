@@ -201,6 +201,16 @@ def halt_before(modules: Sequence[nn.Module]) -> Iterator[None]:
         yield
 
 
+def _visit(attachment: Attachment, address: str, value: Rows) -> Rows:
+    """A value after a visit, the same object where it is not edited."""
+    if not isinstance(value, Tensor) or not attachment.site_hooks[address].positions_first:
+        return attachment.visit(address, value)
+    # A view, of which a copy has the same strides.
+    rows = value.transpose(0, 1)
+    result = attachment.visit(address, rows)
+    return value if result is rows or not isinstance(result, Tensor) else result.transpose(0, 1)
+
+
 def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
     index = attachment.site_hooks[address].output_index
 
@@ -213,7 +223,7 @@ def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
                 address, f"gives a {_describe(output, value)} in place of a tensor"
             )
             return None
-        result = attachment.visit(address, value)
+        result = _visit(attachment, address, value)
         if result is value:
             return None
         return result if output is value else _replace_output(output, index, result)
@@ -273,7 +283,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
                 address, f"is given a {kind} as {argument} in place of a tensor"
             )
             return None
-        result = attachment.visit(address, value)
+        result = _visit(attachment, address, value)
         if result is value:
             return None
         if name in kwargs:

@@ -18,6 +18,7 @@ from clerestory.models.core.family import Encoding, Handoff, StageCall, families
 from clerestory.models.core.types import Options, Sample
 from clerestory.models.families.conditioned import TextFamily
 from clerestory.models.families.hunyuan_dit import HunyuanDiT
+from clerestory.models.families.kolors import Kolors
 from clerestory.models.families.pixart import PixArt
 from clerestory.models.families.sana import Sana
 from clerestory.models.families.stable_diffusion import StableDiffusion
@@ -27,6 +28,7 @@ from clerestory.types import Floats, Pictures
 
 __all__ = [
     "HunyuanDiTPAG",
+    "KolorsPAG",
     "PixArtPAG",
     "SanaPAG",
     "StableDiffusion3PAG",
@@ -92,3 +94,8 @@ class HunyuanDiTPAG(PerturbedAttention, HunyuanDiT):
 @families.register("SanaPAGPipeline")
 class SanaPAG(PerturbedAttention, Sana):
     """Sana with perturbed-attention guidance."""
+
+
+@families.register("KolorsPAGPipeline")
+class KolorsPAG(PerturbedAttention, Kolors):
+    """Kolors with perturbed-attention guidance."""
