@@ -136,11 +136,13 @@ def _parse_path(text: str) -> Path:
 
 
 def _check_writable(path: Path) -> None:
-    """OutputError where the nearest existing parent folder cannot be written to."""
+    """OutputError for a link to nothing, or where the nearest existing parent is not writable."""
     import tempfile
 
     from clerestory.errors import OutputError
+    from clerestory.io.writing import check_link_target
 
+    check_link_target(path)
     try:
         folder = next(
             parent for parent in (path, *path.absolute().parents) if os.path.lexists(parent)

@@ -19,12 +19,14 @@ from typing import Any
 from uuid import uuid4
 
 from clerestory.errors import ClerestoryError, OutputError
-from clerestory.io.reading import path_inside, read_json
+from clerestory.io.reading import path_inside, read_json, symbolic_links
 
 __all__ = [
     "atomic_file",
     "atomic_folder",
     "check_empty_folder",
+    "check_link_target",
+    "check_links",
     "make_empty_folder",
     "open_planned_folder",
     "prepare_new_file",
@@ -43,8 +45,9 @@ def check_empty_folder(folder: Path) -> Path:
         The folder.
 
     Raises:
-        OutputError: It is a file, cannot be read, or is not empty.
+        OutputError: It is a file, a link to nothing, cannot be read, or is not empty.
     """
+    check_link_target(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; give a folder that is empty or does not exist.")
     try:
@@ -77,6 +80,38 @@ def make_empty_folder(folder: Path) -> Path:
     except OSError as error:
         raise OutputError(f"{folder} cannot be written to: {error.strerror}.") from error
     return folder
+
+
+def check_link_target(path: Path, error: type[ClerestoryError] = OutputError) -> None:
+    """Check that a path is no link to nothing, where finished work could not be put.
+
+    Args:
+        path: A path to write to.
+        error: Class of the error.
+
+    Raises:
+        ClerestoryError: Of class `error`, if it is a link to what does not exist, or to itself.
+    """
+    if path.is_symlink() and not path.exists():
+        raise error(f"{path} is a link to nothing: remove it, or give another place.")
+
+
+def check_links(folder: Path, error: type[ClerestoryError] = OutputError) -> None:
+    """Check that nothing written to a folder would be written elsewhere.
+
+    A folder from somebody else could have files elsewhere overwritten.
+
+    Args:
+        folder: The folder, which may be a link to one, and need not exist.
+        error: Class of the error.
+
+    Raises:
+        ClerestoryError: Of class `error`, if it is a link to nothing, or a link in it, at any
+            depth, leads out of it.
+    """
+    check_link_target(folder, error)
+    for link in symbolic_links(folder):
+        path_inside(folder, link.relative_to(folder).as_posix(), error)
 
 
 @contextmanager
@@ -158,9 +193,11 @@ def open_planned_folder(
         The folder.
 
     Raises:
-        ClerestoryError: Of class `error`, with the differences, if the folder has another plan.
+        ClerestoryError: Of class `error`, with the differences, if the folder has another plan, or
+            if a link leads out of it.
         OutputError: The folder is not empty and has no plan.
     """
+    check_links(folder, error)
     if not (folder / file).exists():
         part = folder / f"{file}.part"
         part.unlink(missing_ok=True)  # left by a process that was killed here
@@ -195,8 +232,10 @@ def prepare_new_file(path: Path, *, picture: bool = False) -> Path:
         The path.
 
     Raises:
-        OutputError: The file exists, its suffix is another, or its folder cannot be created.
+        OutputError: The file exists, is a link to nothing, its suffix is another, or its folder
+            cannot be created.
     """
+    check_link_target(path)
     if path.exists():
         raise OutputError(f"{path} exists already; give a file that does not exist.")
     try:

@@ -18,7 +18,7 @@ from clerestory.io.parquet import write_parquet
 from clerestory.io.reading import path_inside, read_table
 from clerestory.io.tensor_files import read_arrays
 from clerestory.io.validation import load_json
-from clerestory.io.writing import atomic_file
+from clerestory.io.writing import atomic_file, check_links
 from clerestory.reporting.results import Provenance, Result
 from clerestory.stats import benjamini_hochberg
 from clerestory.stats.baselines import random_search_p
@@ -388,6 +388,8 @@ class MaximizationResult(_Figures, Result):
     def write(self, folder: Path) -> None:
         import pandas as pd
 
+        # It need not be empty.
+        check_links(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_parquet(self.trail, folder / TRAIL, index=False)
         write_parquet(pd.DataFrame({"score": self.pool.scores}), folder / POOL, index=False)

@@ -22,8 +22,8 @@ from clerestory.io.reading import (
     parse_table,
     path_inside,
     read_table,
-    symbolic_links,
 )
+from clerestory.io.writing import check_link_target, check_links
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,7 @@ class Folder:
 
     Raises:
         OutputError: No file system serves the URL.
+        RecordingError: It is a link to nothing.
     """
 
     def __init__(self, where: str | Path) -> None:
@@ -57,6 +58,8 @@ class Folder:
         except (ImportError, ValueError) as error:
             raise OutputError(f"{where} cannot be opened: {error}.") from error
         self.local = isinstance(self.fs, LocalFileSystem)
+        if self.local:
+            check_link_target(Path(self.root), RecordingError)
 
     def __str__(self) -> str:
         return self.where
@@ -150,7 +153,7 @@ class Folder:
             data: The content.
 
         Raises:
-            RecordingError: The folder was moved or removed.
+            RecordingError: The folder was moved or removed, or the name leads out of it.
         """
         path = f"{self.root}/{name}"
         if not self.local:
@@ -159,6 +162,8 @@ class Folder:
         if not Path(self.root).is_dir():
             # Made again here, it would hold this file alone, beside the folder's new place.
             raise RecordingError(f"{self} was moved or removed meanwhile: give its new place.")
+        # A folder in it may be a link to one elsewhere.
+        path_inside(Path(self.root), name, RecordingError)
         # The process number separates two writers of the same file in a folder without a lock.
         partial = Path(f"{path}.{os.getpid()}{PARTIAL}")
         _make_folder(partial.parent)
@@ -300,10 +305,8 @@ class Folder:
         if not self.local:
             yield
             return
-        # A folder from somebody else could have files elsewhere written, the lock's first of all.
-        root = Path(self.root)
-        for link in symbolic_links(root):
-            path_inside(root, link.relative_to(root).as_posix(), RecordingError)
+        # Before the lock, which is a file in it.
+        check_links(Path(self.root), RecordingError)
         from filelock import FileLock, Timeout
 
         self.make()

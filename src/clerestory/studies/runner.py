@@ -20,7 +20,7 @@ from clerestory.arguments import checked
 from clerestory.classifiers.base import trusted_names
 from clerestory.errors import EvidenceError, OutputError, SearchError, TableError
 from clerestory.io.reading import path_inside, read_text, wrap_errors
-from clerestory.io.writing import atomic_file
+from clerestory.io.writing import atomic_file, check_links
 from clerestory.models import Model
 from clerestory.models.provenance import provenance_of, settings_digest
 from clerestory.registry import suggest
@@ -208,8 +208,9 @@ def check_folder(out: Path) -> None:
         out: A folder; it need not exist.
 
     Raises:
-        OutputError: It is a file, or holds something and no study.
+        OutputError: It is a file, holds something and no study, or a link leads out of it.
     """
+    check_links(out)
     # A study's folder is known by its tasks, so that nobody's files are mixed with a study's.
     taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if taken and not (out / TASKS).is_dir():
