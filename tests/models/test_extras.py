@@ -1,5 +1,7 @@
 """Further arguments of a pipeline's call: ControlNet, IP-Adapter, clip skip, embeddings, scales."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -9,12 +11,14 @@ from families import (
     built,
     family_model,
     flux,
+    pixart,
     small_model,
     stable_diffusion,
     stable_diffusion_xl,
     tiny_unet,
 )
 from helpers.bare_pipelines import DIFFUSERS_WARNINGS, bare, to_bytes
+from language_families import lumina_2, sana, z_image
 from PIL import Image
 
 from clerestory.edits import Add
@@ -318,3 +322,60 @@ def test_a_recording_goes_on_with_the_same_picture_only(followed, tmp_path):
     with pytest.raises(OptionError, match="give the value itself"):
         followed.run("a cat", 0, extra=saved)
     assert run.samples["extra.image"][0] == saved["image"]
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(lumina_2, "cfg_trunc_ratio"), (z_image, "cfg_truncation")]
+)
+def test_steps_without_guidance_are_read_as_such(make, name):
+    model, calls = small_model(built(make), steps=4), []
+
+    def keep(_, inputs, outputs):
+        maps = outputs[0]
+        rows = [maps] if isinstance(maps, torch.Tensor) and maps.ndim == 3 else [*maps]
+        calls.append([row.flatten(1).float().mean(1).numpy() for row in rows])
+
+    hook = model.pipeline.transformer.register_forward_hook(keep)
+    options = {"guidance": 4.0, "extra": {name: 0.5}, "progress": False}
+    found = {}
+    for branch in ("cond", "uncond"):
+        calls.clear()
+        run = model.run("a cat", 0, read="denoiser/prediction", branch=branch, **options)
+        found[branch] = run.activations["denoiser/prediction"]
+    hook.remove()
+    rows = [row for call in calls for row in call]
+    # Guidance ends after half of the steps: with the prompt, without, with, without, with, with.
+    guided = (len(rows) - 4) * 2
+    assert 0 < guided < 8
+    expected = {"cond": [*rows[:guided:2], *rows[guided:]], "uncond": rows[1:guided:2]}
+    for branch, values in found.items():
+        read = values["value"].values[0]
+        assert np.allclose(read, np.stack(expected[branch]), atol=1e-5), branch
+        assert list(values["step"]) == list(range(len(read)))
+    assert len(found["cond"]["step"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value", "words"),
+    [
+        (sana, "complex_human_instruction", ["Draw it:"], "has no effect here"),
+        (lumina_2, "system_prompt", "You draw.", "has no effect here"),
+        (flux, "prompt_2", "a dog", "has no effect here"),
+        (pixart, "use_resolution_binning", True, "every run sets itself"),
+        (pixart, "clean_caption", True, "every run sets itself"),
+    ],
+)
+def test_arguments_that_would_change_nothing_are_refused(make, name, value, words):
+    with pytest.raises(OptionError, match=f"{name}.*{words}"):
+        small_model(built(make)).run("a cat", extra={name: value})
+
+
+def test_a_value_that_is_changed_later_is_drawn_as_it_was_given(followed):
+    edges = np.asarray(picture(1)).copy()
+    arguments = {"image": edges[None] / 255}
+    model = copy.copy(followed)
+    model.defaults = model.defaults.replace(extra=arguments)
+    before = model.run("a cat", 0).pictures
+    arguments["image"][:] = 0
+    assert np.array_equal(model.run("a cat", 0).pictures, before)
+    assert not np.array_equal(model.run("a cat", 0, extra=arguments).pictures, before)

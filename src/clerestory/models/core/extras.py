@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -57,7 +57,9 @@ class Extra(dict[str, Any]):
     def __init__(self, arguments: Mapping[str, Any] | Sequence[tuple[str, Any]] = ()) -> None:
         given = dict(arguments)
         super().__init__({name: _saved(name, value) for name, value in given.items()})
-        self.values_by_name: Mapping[str, Any] = getattr(arguments, "values_by_name", given)
+        # Copied: what is changed in place later would be drawn with, and have the digest of before.
+        kept = getattr(arguments, "values_by_name", None)
+        self.values_by_name: Mapping[str, Any] = _copied(given) if kept is None else kept
 
     def __hash__(self) -> int:  # type: ignore[override]
         # Never changed once it is part of the options of a sample.
@@ -87,24 +89,28 @@ class Extra(dict[str, Any]):
         }
 
 
-def check_extra(extra: Mapping[str, Any], pipeline: str, arguments: Sequence[str]) -> None:
+def check_extra(
+    extra: Mapping[str, Any], pipeline: str, arguments: Sequence[str], fixed: Iterable[str] = ()
+) -> None:
     """Check that a pipeline takes further arguments by these names.
 
     Args:
         extra: The arguments.
         pipeline: The pipeline's class name.
         arguments: The names of the arguments of its call.
+        fixed: Names of arguments that every run of this pipeline sets itself.
 
     Raises:
         OptionError: It has no such argument, or the argument is an option by another name.
     """
+    fixed = {*FIXED, *fixed}
     for name in extra:
         if name in OPTIONS:
             raise OptionError(f"extra has {name!r}: write {OPTIONS[name]}=… instead.")
-        if name in FIXED or name.startswith("callback"):
+        if name in fixed or name.startswith("callback"):
             raise OptionError(f"extra has {name!r}, which every run sets itself: leave it out.")
         if name not in arguments:
-            known = [each for each in arguments if each not in OPTIONS and each not in FIXED]
+            known = [each for each in arguments if each not in OPTIONS and each not in fixed]
             raise OptionError(f"{pipeline} takes no argument {name!r:.80}.{suggest(name, known)}")
 
 
@@ -165,6 +171,18 @@ def _saved(name: str, value: Any) -> Any:
         )
     head = f"{array.dtype.str}{array.shape}".encode()
     return DIGEST + hashlib.sha256(head + array.tobytes()).hexdigest()[:16]
+
+
+def _copied(value: Any) -> Any:
+    """A value apart from the caller's; functions and texts are what they were."""
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(each) for each in value]
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    # Arrays and Pillow's pictures.
+    return value.copy() if hasattr(value, "copy") and not callable(value) else value
 
 
 def _is_lost(value: Any) -> bool:

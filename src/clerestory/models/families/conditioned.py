@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.errors import SiteError
+from clerestory.errors import OptionError, SiteError
 from clerestory.models.core.extras import Extra, check_extra, provided_states
 from clerestory.models.core.family import (
     Encoding,
@@ -109,7 +109,7 @@ class ConditionedFamily(Family):
     def check_extra(self, options: Options) -> None:
         if options.extra:
             kind = type(self.denoising_pipeline).__name__
-            check_extra(options.extra, kind, self.extra_names)
+            check_extra(options.extra, kind, self.extra_names, self.pipeline_options(options))
 
     def extra_arguments(self, batch: Sequence[Sample]) -> dict[str, Any]:
         """Further arguments of the pipeline's call for a batch.
@@ -202,13 +202,23 @@ class ConditionedFamily(Family):
 class BranchCalls(ConditionedFamily):
     """A pipeline that calls its denoiser once for each branch of guidance, the prompt first."""
 
+    def guided_steps(self, options: Options) -> int:
+        """How many of the first steps have guidance; by default all.
+
+        Args:
+            options: Those of the batch.
+
+        Returns:
+            A number of steps, those of the scheduler as it is set for the batch at most.
+        """
+        return len(self.denoising_pipeline.scheduler.timesteps)
+
     @override
     def denoiser_call(self, call: int, batch: Sequence[Sample]) -> StageCall:
-        branches: list[Branch] = ["cond"]
-        if self.has_two_branches(batch[0].options):
-            branches.append("uncond")
-        step, branch = divmod(call, len(branches))
-        rows = {branches[branch]: slice(0, len(batch))}
+        options = batch[0].options
+        guided = self.guided_steps(options) if self.has_two_branches(options) else 0
+        step, is_negative = divmod(call, 2) if call < 2 * guided else (call - guided, 0)
+        rows: dict[Branch, slice] = {"uncond" if is_negative else "cond": slice(0, len(batch))}
         return denoising_call(self.denoising_pipeline.scheduler, step, rows)
 
 
@@ -336,6 +346,20 @@ class TextFamily(ConditionedFamily):
         ]
         is_skipped = site.address.partition("/")[0] in fed[-skipped:]
         return f"clip_skip={skipped} of extra leaves this block out" if is_skipped else ""
+
+    @override
+    def check_extra(self, options: Options) -> None:
+        super().check_extra(options)
+        # The pipeline's call hands them to `encode_prompt`, which it is not asked for: it is given
+        # the states.
+        encoding = set(inspect.signature(self.pipeline.encode_prompt).parameters)
+        used = {*self.encoded_arguments, "clip_skip"}
+        for name in options.extra:
+            if name in encoding - used:
+                raise OptionError(
+                    f"extra has {name!r}, an argument of how prompts are encoded that has no "
+                    "effect here: leave it out."
+                )
 
     @property
     @override

@@ -72,6 +72,12 @@ class Lumina2(BranchCalls, TextFamily):
         return self.negative_windows[name] if branch == "uncond" else self.text_windows[name]
 
     @override
+    def guided_steps(self, options: Options) -> int:
+        # As the pipeline decides it, step by step.
+        steps, ratio = super().guided_steps(options), options.extra.get("cfg_trunc_ratio", 1.0)
+        return sum((step + 1) / steps <= ratio for step in range(steps))
+
+    @override
     def batch_limit(self, addresses: Sequence[str], options: Options) -> int | None:
         rows = any(address.startswith("denoiser.blocks.") for address in addresses)
         return 1 if rows else None

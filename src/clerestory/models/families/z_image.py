@@ -114,7 +114,11 @@ class ZImage(TextFamily):
     def denoiser_call(self, call: int, batch: Sequence[Sample]) -> StageCall:
         count, options = len(batch), batch[0].options
         rows: dict[Branch, slice] = {"cond": slice(0, count)}
-        if self.has_two_branches(options):
+        # Steps after this time, from 0 to 1, have no guidance; None and numbers above 1 are none.
+        last = options.extra.get("cfg_truncation", 1.0)
+        # In float32, as the pipeline computes it.
+        time = ((1000 - self.pipeline.scheduler.timesteps.float()) / 1000)[call].item()
+        if self.has_two_branches(options) and (last is None or float(last) > 1 or time <= last):
             rows["uncond"] = slice(count, 2 * count)
         side = self.pipeline.vae_scale_factor * PATCH
         patches = (options.height // side) * (options.width // side)
