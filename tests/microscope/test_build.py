@@ -8,7 +8,8 @@ import pytest
 from helpers.recordings import factorial, recording_of
 
 from clerestory.errors import EvidenceError, OutputError, RecordingError, SiteError
-from clerestory.microscope import Microscope, build
+from clerestory.microscope import Microscope, Themes, build
+from clerestory.microscope.views import Views
 from clerestory.naming import may_be_shown
 from clerestory.recordings import record
 from microscope.conftest import MIDDLE, MLP, PROMPTS
@@ -157,3 +158,26 @@ def test_units_that_there_are_not_are_told(built):
     ):
         with pytest.raises(SiteError, match=problem):
             microscope.unit(site, number)
+
+
+def test_sites_open_on_units_that_a_word_tells_apart_in_held_out_prompts(tmp_path):
+    """Of six units the last is raised by a word, the first by a word on visible prompts alone."""
+    table = factorial(items=40, phrases=6)
+    values = np.random.default_rng(0).normal(size=(len(table), 1, 6)).astype("f4")
+    has_word = table["style"].eq("glass").to_numpy()
+    visible = np.array([may_be_shown(prompt) for prompt in table["prompt"]])
+    values[:, 0, 5] += 2 * has_word
+    values[:, 0, 0] += 3 * (has_word & visible)
+    recording = recording_of(table, {MLP: values}, tmp_path / "rec")
+    microscope = build([recording], tmp_path / "scope")
+    scores = microscope.sites[MLP].figure("selectivity")
+    held_out = values[~visible, 0, 5]
+    inside, outside = held_out[has_word[~visible]], held_out[~has_word[~visible]]
+    auroc = (inside[:, None] > outside).mean()
+    error = ((len(held_out) + 1) / (12 * len(inside) * len(outside))) ** 0.5
+    assert scores[5] == pytest.approx(auroc - 2 * error, abs=1e-6) and scores[0] < 0.55
+    views = Views(microscope, Themes(tmp_path / "scope" / "themes.sqlite"))
+    assert views.site(MLP)["rows"][0]["number"] == 5
+    assert views.site(MLP, "number")["rows"][0]["number"] == 0
+    (first,) = views.model()["interesting"]
+    assert (first["unit"], first["word"]) == (f"{MLP}[5]", "glass")

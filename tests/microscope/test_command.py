@@ -126,3 +126,45 @@ def test_a_spatial_unit_shows_where_it_is_high(scope):
         for at, place in zip(corner, high, strict=True)
     )
     assert views.unit(views.microscope.unit(MLP, 2))["most"][0]["overlay"] is None
+
+
+def test_units_are_named_by_machine_and_themes_scored_alike(scope, recorded, model, tmp_path):
+    from clerestory.microscope.names import load_names, name_all, theme_scores
+    from clerestory.naming import name_units
+
+    themes = Themes(scope / "themes.sqlite")
+    theme = themes.add(f"{MLP}[3]", "a cat", rater="ada")
+    microscope = Microscope(scope)
+    name_all(microscope, recorded, None, progress=False)
+    expected = name_units(recorded[0], sites=MLP, progress=False)
+    names = load_names(microscope, microscope.sites[MLP])
+    assert {unit: list(mine) for unit, mine in names.items()} == {
+        unit: list(expected.of(unit)) for unit in names
+    }
+    views = Views(microscope, themes)
+    named = next(iter(names))
+    page = views.unit(microscope.named(named))
+    assert [entry["text"] for entry in page["names"]] == [name.text for name in names[named]]
+    (entry,) = views.unit(microscope.named(theme.unit))["themes"]
+    score = theme_scores(microscope)[theme.key]
+    assert entry["scores"]["detection"]["auroc"] == score.detection.auroc
+    assert score.drawing is None
+    found = views.search(names[named][0].text)["names"]
+    assert named in {entry["unit"] for entry in found}
+    commands.call(app, "export", scope, "--out", tmp_path / "site")
+    text = (tmp_path / "site" / views.path(microscope.named(named).path) / "index.html").read_text()
+    assert "Named by machine" in text and "detection: " in text
+
+
+def test_build_names_units_where_it_is_asked_to(recorded, tmp_path):
+    out = tmp_path / "scope"
+    folders = [recording.store.folder for recording in recorded]
+    commands.call(app, "build", *folders, "--out", out, "--name-units", "--no-draw")
+    assert sorted(path.name for path in (out / "names").iterdir()) == [
+        "000.json",
+        "001.json",
+        "themes.json",
+    ]
+    (out / "names" / "000.json").write_text('[{"unit": 3}]')
+    with pytest.raises(RecordingError):
+        Views(Microscope(out), Themes(out / "themes.sqlite")).site(MLP)

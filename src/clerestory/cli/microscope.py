@@ -33,6 +33,10 @@ _Findings = Annotated[
 _Studies = Annotated[
     list[Path] | None, option("Folder written by `study run`, to link; repeatable.")
 ]
+_NameUnits = Annotated[
+    bool, option("Name units by machine, and score names and themes.", "--name-units")
+]
+_NoDraw = Annotated[bool, option("With --name-units: draw no prompts with the model.", "--no-draw")]
 _Search = Annotated[
     str | None, option("Search for maximizing prompts per unit, such as `metropolis`.")
 ]
@@ -55,10 +59,16 @@ def build(
     studies: _Studies = None,
     search: _Search = None,
     budget: Annotated[int, option("Prompts to score per unit, with --search.", min=10)] = 400,
+    name_units: _NameUnits = False,
+    no_draw: _NoDraw = False,
 ) -> None:
-    """Build a microscope: galleries, histograms, words, related units and heat maps."""
+    """Build a microscope: galleries, histograms, words, related units and heat maps.
+
+    With --name-units the machine names units and scores its names and people's themes.
+    """
     from clerestory.cli import console, interrupts
     from clerestory.microscope import build as build_microscope
+    from clerestory.microscope.names import name_all
     from clerestory.microscope.redraw import open_model
     from clerestory.microscope.references import add_references
     from clerestory.microscope.searches import search_all
@@ -70,10 +80,12 @@ def build(
     with interrupts.resumable(out), console.progress_bars() as progress:
         microscope = build_microscope(opened, out, sites=sites, progress=progress)
         add_references(microscope, findings or (), studies or ())
+        needs_model = search is not None or (name_units and not no_draw)
+        model = open_model(microscope) if needs_model else None
+        if name_units:
+            name_all(microscope, opened, None if no_draw else model, progress)
         if search is not None:
-            search_all(
-                microscope, open_model(microscope), budget, algorithm=search, progress=progress
-            )
+            search_all(microscope, model, budget, algorithm=search, progress=progress)
     units = sum(site.units for site in microscope.sites.values())
     console.status(f"{units:,} units are in {out}: `clerestory microscope serve {out}`.")
 

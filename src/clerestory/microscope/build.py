@@ -227,17 +227,34 @@ def _save_site(recording: Recording, site: PlannedSite, folder: Path, out: Path)
     # Of all samples: moments show no picture, so held-out samples may take part.
     figures |= {name: part.astype(np.float32) for name, part in summaries.moments(values).items()}
     figures["histogram"] = summaries.histograms(values)
-    numbers = list(dict.fromkeys(visible_prompts))
-    # Seeds of a prompt are averaged: the effect of a word is over prompts.
-    means = np.array([visible_values[visible_prompts == number].mean(0) for number in numbers])
-    texts = [table["prompt"].iloc[int(np.argmax(prompts == number))] for number in numbers]
-    figures |= summaries.words_of(means, summaries.Words.of(texts))
+    means, texts = _by_prompt(list(table["prompt"]), values, visible)
+    words = summaries.Words.of(texts)
+    figures |= summaries.words_of(means, words)
+    hidden_means, hidden_texts = _by_prompt(
+        list(table["prompt"]), values, np.flatnonzero(~table["named"])
+    )
+    # Words were chosen on the other half of the prompts.
+    scores = summaries.selectivity(
+        hidden_means, words.within(hidden_texts), np.asarray(figures["up-word"])[:, 0]
+    )
+    figures["selectivity"] = scores.astype(np.float32)
     # A row a unit, so that a page maps one row of the file and not all of it.
     figures["values"] = np.ascontiguousarray(values.T)
     for name, part in {**figures, **maps}.items():
         np.save(folder / f"{name}.npy", part)
     # Last, since a resumed build skips a site that has it.
     _write_marker(folder, SUMMED, [*figures, *maps])
+
+
+def _by_prompt(
+    prompts: Sequence[str], values: NDArray[np.float32], rows: NDArray[np.integer]
+) -> tuple[NDArray[np.float32], list[str]]:
+    """Values of some samples' prompts, means over their seeds, `[prompt, unit]`; the prompts."""
+    # The effect of a word is over prompts.
+    samples: dict[str, list[int]] = {}
+    for row in rows:
+        samples.setdefault(prompts[row], []).append(int(row))
+    return np.array([values[mine].mean(0) for mine in samples.values()]), list(samples)
 
 
 def _write_marker(folder: Path, marker: str, names: Sequence[str]) -> None:

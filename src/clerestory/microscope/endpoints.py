@@ -26,7 +26,7 @@ from clerestory.microscope.redraw import MAX_WAITING, Drawer
 from clerestory.microscope.rendering import STATIC, Renderer, rooted
 from clerestory.microscope.searches import Jobs
 from clerestory.microscope.themes import LockedError, Themes
-from clerestory.microscope.views import Views
+from clerestory.microscope.views import DEFAULT_SORT, Views
 from clerestory.reporting.pictures import data_address
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ class Endpoints:
     def _site(self, request: Request, address: str) -> Response:
         query = request.query_params
         page = read_number(query.get("page", "0"), 6, "The page must be a number.")
-        data = self.views.site(address, query.get("sort", "number"), page)
+        data = self.views.site(address, query.get("sort", DEFAULT_SORT), page)
         return self._page(request, "rows" if _is_htmx(request) else "site", data)
 
     def _unit(self, request: Request, unit: Unit) -> Response:

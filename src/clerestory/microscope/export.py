@@ -17,7 +17,7 @@ from clerestory.microscope.copying import copy_folder
 from clerestory.microscope.folder import Microscope, Unit
 from clerestory.microscope.rendering import STATIC, Renderer
 from clerestory.microscope.themes import Theme, Themes, by_unit
-from clerestory.microscope.views import PAGE, SORTS, Views
+from clerestory.microscope.views import DEFAULT_SORT, PAGE, SORTS, Views
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import ProgressOption
 
@@ -114,7 +114,7 @@ def _pages(views: Views) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "studies", "studies", views.studies()
     for each in views.microscope.sites.values():
         for sort, page in product(SORTS, range(-(-each.units // PAGE))):
-            path = views.path(each.address) + ("" if sort == "number" else f"/by-{sort}")
+            path = views.path(each.address) + ("" if sort == DEFAULT_SORT else f"/by-{sort}")
             path += f"/page-{page}" if page else ""
             yield path, "site", views.site(each.address, sort, page)
         for number in range(each.units):

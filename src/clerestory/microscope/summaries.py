@@ -10,10 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from clerestory.naming.candidates import lower_aurocs
 from clerestory.naming.samples import split_words
 from clerestory.stats import benjamini_hochberg
 
-__all__ = ["EXTREMES", "SPREAD", "Words", "histograms", "moments", "nearest", "ranked", "words_of"]
+__all__ = [
+    "EXTREMES",
+    "SPREAD",
+    "Words",
+    "histograms",
+    "moments",
+    "nearest",
+    "ranked",
+    "selectivity",
+    "words_of",
+]
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -127,12 +138,31 @@ class Words:
         Returns:
             Words in alphabetical order.
         """
-        sets = [set(split_words(prompt)) for prompt in prompts]
+        sets = _word_sets(prompts)
         counts = Counter(word for words in sets for word in words)
         # Words of nearly all or of hardly any prompts have no group to compare with.
         words = sorted(word for word, n in counts.items() if least <= n <= len(sets) - least)
-        present = np.array([[word in each for word in words] for each in sets], bool)
-        return cls(tuple(words), present.reshape(len(sets), len(words)))
+        return cls(tuple(words), _present(words, sets))
+
+    def within(self, prompts: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether other prompts have these words.
+
+        Args:
+            prompts: Prompts.
+
+        Returns:
+            `[prompt, word]`.
+        """
+        return _present(self.words, _word_sets(prompts))
+
+
+def _word_sets(prompts: Sequence[str]) -> list[set[str]]:
+    return [set(split_words(prompt)) for prompt in prompts]
+
+
+def _present(words: Sequence[str], sets: Sequence[set[str]]) -> NDArray[np.bool_]:
+    present = np.array([[word in each for word in words] for each in sets], bool)
+    return present.reshape(len(sets), len(words))
 
 
 def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
@@ -166,6 +196,25 @@ def words_of(values: Floats, words: Words) -> dict[str, NDArray[np.generic]]:
         figures[f"{direction}-word"] = np.pad(numbers, padding, constant_values=-1)
         figures[f"{direction}-effect"] = np.pad(effects, padding)
     return figures
+
+
+def selectivity(values: Floats, present: NDArray[np.bool_], first: Ints) -> Floats:
+    """How well the word that raises a unit most tells its high from its low held-out prompts.
+
+    Args:
+        values: Of held-out prompts, averaged over seeds, `[prompt, unit]`.
+        present: Whether each of them has a word, `[prompt, word]`.
+        first: The number of each unit's word, which other prompts chose; −1 for none.
+
+    Returns:
+        AUROC of the prompts with the word against the others, less two standard errors, `[unit]`; 0
+        for a unit without a word, or whose word no held-out prompt has.
+    """
+    scores = np.zeros(len(first))
+    for word in np.unique(first[first >= 0]):
+        units = np.flatnonzero(first == word)
+        scores[units] = lower_aurocs(values[:, units], present[:, [word]])[0]
+    return scores
 
 
 def _effects(values: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:

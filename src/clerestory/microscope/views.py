@@ -14,15 +14,19 @@ from clerestory.errors import OptionError
 from clerestory.microscope import blind, fragments, searches
 from clerestory.microscope.blind import Score
 from clerestory.microscope.folder import Microscope, SiteUnits, Unit
+from clerestory.microscope.names import load_names, theme_scores
 from clerestory.microscope.references import references
 from clerestory.microscope.summaries import BINS
 from clerestory.microscope.themes import Theme, Themes, agreement
+from clerestory.naming import UnitName
 
-__all__ = ["PAGE", "SORTS", "Views", "best_scores"]
+__all__ = ["DEFAULT_SORT", "PAGE", "SORTS", "Views", "best_scores"]
 
 PAGE = 60
 """Units on one page of a site."""
+DEFAULT_SORT = "interest"
 SORTS = {
+    "interest": "most interesting first",
     "number": "number",
     "peak": "rare and strong first",
     "sd": "varies most",
@@ -31,6 +35,8 @@ SORTS = {
 }
 ROW_PICTURES = 4
 """Pictures of a unit in a list of units."""
+MAX_INTERESTING = 12
+"""Units on the model's page."""
 MAX_THEMES = 200
 """Themes on a unit's page, the newest."""
 MAX_RESULTS = 24
@@ -78,10 +84,11 @@ class Views:
                 {"text": theme.text, "unit": theme.unit, "path": self.path_of(theme.unit)}
                 for theme in self.themes.latest(6)
             ],
+            "interesting": self._interesting(),
             "stages": [{"stage": name, "sites": entries} for name, entries in stages.items()],
         }
 
-    def site(self, address: str, sort: str = "number", page: int = 0) -> dict[str, Any]:
+    def site(self, address: str, sort: str = DEFAULT_SORT, page: int = 0) -> dict[str, Any]:
         """A page of a site's units.
 
         Args:
@@ -128,7 +135,12 @@ class Views:
             raise OptionError(f"Units are sorted by {', '.join(SORTS)}, not {sort[:20]!r}.")
         if sort == "number":
             return range(site.units)
-        if sort in ("peak", "sd"):
+        if sort == "interest":
+            # A microscope of an earlier version has no such figure.
+            if not site.has("selectivity"):
+                return range(site.units)
+            sort = "selectivity"
+        if sort in ("peak", "sd", "selectivity"):
             # Stable, so that ties keep their numbers' order on every page.
             return [int(number) for number in np.argsort(-site.figure(sort), kind="stable")]
         keys = {
@@ -151,8 +163,38 @@ class Views:
             "path": self.path(unit.path),
             "most": fragments.samples(self.microscope, unit, unit.figure("most")[:ROW_PICTURES]),
             "themes": [theme.text for theme in themes[-2:]],
+            "name": next((name.to_dict() for name in self._names(unit)), None),
             "blind": None if score is None else score.to_dict(),
         }
+
+    def _names(self, unit: Unit) -> Sequence[UnitName]:
+        """The machine's names of a unit, in the order of their selection."""
+        return load_names(self.microscope, unit.site).get(unit.address, ())
+
+    def _interesting(self) -> list[dict[str, Any]]:
+        """The units whose word tells their high from their low held-out prompts best."""
+        sites = [site for site in self.microscope.sites.values() if site.has("selectivity")]
+        if not sites:
+            return []
+        scores = np.concatenate([site.figure("selectivity") for site in sites])
+        numbers = [(site, number) for site in sites for number in range(site.units)]
+        first: dict[str, tuple[Unit, float]] = {}
+        for at in np.argsort(-scores, kind="stable"):
+            if len(first) == MAX_INTERESTING or scores[at] <= 0.5:
+                break
+            unit = Unit(*numbers[at])
+            word = self.microscope.words(unit.site.recording)[unit.figure("up-word")[0]]
+            # One for each word: a frequent one would have the whole list.
+            first.setdefault(word, (unit, float(scores[at])))
+        themes = self.themes.of_units(unit.address for unit, _ in first.values())
+        return [
+            {
+                **self._row(unit, themes.get(unit.address, []), {}),
+                "word": word,
+                "score": score,
+            }
+            for word, (unit, score) in first.items()
+        ]
 
     def unit(self, unit: Unit) -> dict[str, Any]:
         """All data of a unit.
@@ -166,6 +208,7 @@ class Views:
         site = unit.site
         themes, scores = self.themes.of(unit.address), blind.scores(self.themes, unit=unit.address)
         same, pairs = agreement(themes)
+        measured = theme_scores(self.microscope)
         numbers = {name: float(unit.figure(name)) for name in ("mean", "sd", "low", "high", "peak")}
         return {
             "model": self.microscope.model,
@@ -189,8 +232,14 @@ class Views:
                 for direction in ("up", "down")
             },
             "near": fragments.related(self.microscope, unit, self.path),
+            "names": [name.to_dict() for name in self._names(unit)],
             "themes": [
-                {**theme.to_dict(), "id": theme.id, "blind": score.to_dict() if score else None}
+                {
+                    **theme.to_dict(),
+                    "id": theme.id,
+                    "blind": score.to_dict() if score else None,
+                    "scores": measured[theme.key].to_dict() if theme.key in measured else None,
+                }
                 for theme in themes[-MAX_THEMES:]
                 for score in [scores.get(theme.id)]
             ],
@@ -240,7 +289,7 @@ class Views:
         data: dict[str, Any] = {"model": self.microscope.model, "query": query}
         # An empty query would match every theme and prompt.
         if not query:
-            return {**data, "themes": [], "units": [], "samples": []}
+            return {**data, "themes": [], "names": [], "units": [], "samples": []}
         themes = [
             {**theme.to_dict(), "path": self.path_of(theme.unit)}
             for theme in self.themes.search(query)
@@ -256,9 +305,22 @@ class Views:
         return {
             **data,
             "themes": themes,
+            "names": self._named(query.casefold()),
             "units": units,
             "samples": [*islice(samples, MAX_RESULTS)],
         }
+
+    def _named(self, query: str) -> list[dict[str, Any]]:
+        """Names by machine that have the query in them, found ones first."""
+        hits = [
+            name
+            for site in self.microscope.sites.values()
+            for names in load_names(self.microscope, site).values()
+            for name in names
+            if query in name.text.casefold()
+        ]
+        hits.sort(key=lambda name: name.detection.status != "found")
+        return [{**name.to_dict(), "path": self.path_of(name.unit)} for name in hits[:MAX_RESULTS]]
 
     def _raised_by(self, word: str) -> list[dict[str, Any]]:
         """Units that a word raises, the largest effect first."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from clerestory.naming.samples import NamingSamples, split_words
 from clerestory.types import Bools, Floats
 
-__all__ = ["Candidates", "choose", "closest", "fits_words", "prompt_candidates"]
+__all__ = ["Candidates", "choose", "closest", "fits_words", "lower_aurocs", "prompt_candidates"]
 
 LEAST = 5
 """Prompts of the selection half that have a word, and that lack it."""
@@ -117,7 +117,7 @@ def choose(values: Floats, candidates: Candidates, count: int) -> list[list[int]
     """
     if not candidates.names:
         return [[] for _ in range(values.shape[1])]
-    lower = _lower_aurocs(values, candidates.fits)
+    lower = lower_aurocs(values, candidates.fits)
     # Stable: of equal candidates the one that is listed first, the longer name.
     order = np.argsort(-lower, axis=0, kind="stable")
     chosen = []
@@ -135,16 +135,28 @@ def choose(values: Floats, candidates: Candidates, count: int) -> list[list[int]
     return chosen
 
 
-def _lower_aurocs(values: Floats, fits: Bools) -> NDArray[np.float64]:
-    """AUROC of the prompts that fit against the others, less two errors, `[name, unit]`."""
+def lower_aurocs(values: Floats, fits: Bools) -> NDArray[np.float64]:
+    """AUROC of the prompts that fit a name against the others, less two standard errors.
+
+    A score to rank by and no interval: the error is that of units that no name raises.
+
+    Args:
+        values: `[prompt, unit]`.
+        fits: `[prompt, name]`.
+
+    Returns:
+        `[name, unit]`; 0 for a name that all prompts fit, or none.
+    """
     from scipy import stats
 
     total, inside = len(fits), fits.sum(0)[:, None].astype(np.float64)
     outside = total - inside
     # One product for all names and units: the rank sums of the Mann–Whitney statistic.
     sums = fits.T.astype(np.float64) @ stats.rankdata(values, axis=0)
-    aurocs = (sums - inside * (inside + 1) / 2) / (inside * outside)
-    return np.asarray(aurocs - 2 * np.sqrt((total + 1) / (12 * inside * outside)))
+    pairs = np.maximum(inside * outside, 1)
+    aurocs = (sums - inside * (inside + 1) / 2) / pairs
+    lower = aurocs - 2 * np.sqrt((total + 1) / (12 * pairs))
+    return np.where(inside * outside > 0, lower, 0.0)
 
 
 def _jaccard(first: Bools, second: Bools) -> float:
