@@ -45,19 +45,20 @@ def suggest(name: str, names: Iterable[str]) -> str:
     return f"{hint} Known: {shown or 'none'}."
 
 
-def nearest(name: str, names: Iterable[str]) -> list[str]:
+def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     """The names that are most like another one.
 
     Args:
         name: The name that was not found.
         names: The names that exist.
+        count: How many at most.
 
     Returns:
-        Up to three, the nearest first.
+        The nearest first.
     """
     # Case is the most common mistake and should not hide the nearest name.
     folded = {each.casefold(): each for each in names}
-    matches = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)
+    matches = difflib.get_close_matches(name.casefold(), folded, n=count, cutoff=0.5)
     return [folded[match] for match in matches]
 
 

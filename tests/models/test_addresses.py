@@ -61,3 +61,18 @@ def test_a_unit_beyond_the_site_is_refused():
 def test_one_site_means_one():
     with pytest.raises(SiteError, match="names 2 sites"):
         select("*/mlp", UNITS, single=True)
+
+
+def test_a_misspelt_site_of_many_is_told_the_nearest_five_and_where_all_are_listed():
+    many = {f"denoiser.blocks.{index}/{tap}": 4 for index in range(20) for tap in ("mlp", "q")}
+    many |= {f"denoiser.blocks.0/mlp:{index}": 4 for index in range(9)}
+    with pytest.raises(SiteError) as error:
+        select("denoiser.block.3/mpl", many)
+    message = str(error.value)
+    assert "Did you mean denoiser.blocks.3/mlp, " in message
+    assert message.count("denoiser.blocks.") == 5
+    assert message.endswith("? There are 40 in all, which `clerestory sites` lists.")
+    with pytest.raises(
+        SiteError, match=r"^No site that was read is called 'xyz'\. There are 40 in"
+    ):
+        select("xyz", many, noun="site that was read")

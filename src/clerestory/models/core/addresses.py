@@ -25,7 +25,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from clerestory.errors import SiteError
-from clerestory.registry import suggest
+from clerestory.registry import nearest, suggest
 
 __all__ = ["Address", "SiteSelection", "head_units", "parse", "select"]
 
@@ -34,6 +34,8 @@ _ADDRESS = re.compile(
     r"(?P<site>[^\[\]@,\s]+)(\[(?P<units>[\d:,\sh]+)\])?(@(?P<steps>\*|[\d:]+(,[\d:]+)*))?",
     re.ASCII,
 )
+FEW_SITES = 12
+"""How many are listed in the message that there is no such site."""
 _COMMA = re.compile(r",(?![^\[]*\])(?!\s*[\d:]+\s*(?:,|$))")
 """Between patterns: not within brackets, and not before a further step."""
 
@@ -192,7 +194,15 @@ def _unknown(site: str, noun: str, units: Mapping[str, int | None]) -> str:
             f"{base} has no dictionary {name[:80]!r}: attach it, with model.attach(dictionary, "
             f"{name[:80]!r}) or --dictionary {name[:80]}=FOLDER.{suggest(site, units)}"
         )
-    return f"No {noun} is called {site!r}.{suggest(site, units)}"
+    # A pattern without a colon names no latents, of which there may be many.
+    known = [each for each in units if ":" in site or ":" not in each]
+    message = f"No {noun} is called {site!r}."
+    if len(known) <= FEW_SITES:
+        return message + suggest(site, known)
+    *others, last = nearest(site, known, 5) or [""]
+    hint = f" Did you mean {', '.join(others)}{' or ' * bool(others)}{last}?" if last else ""
+    listed = ", which `clerestory sites` lists" if noun == "site" else ""
+    return f"{message}{hint} There are {len(known)} in all{listed}."
 
 
 def _sites_of_module(path: str, paths: Mapping[str, str]) -> list[str]:
