@@ -20,6 +20,7 @@ from clerestory.errors import EvidenceError, OptionError
 from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective, Term, unit
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
+from clerestory.models.provenance import check_dictionaries
 
 __all__ = ["Target", "finding_targets", "parse_targets", "path_targets"]
 
@@ -96,7 +97,9 @@ def parse_targets(
             raise EvidenceError("A target has no name: give a unit, a folder or CLASSIFIER=LABEL.")
         folder = Path(text)
         if folder.is_dir():
-            targets += finding_targets(model, Findings.load(folder), folder.name, pool)
+            findings = Findings.load(folder)
+            check_dictionaries(model, findings.provenance.dictionaries, folder)
+            targets += finding_targets(model, findings, folder.name, pool)
         elif "=" in text:
             classifier, label = parse_target(text)
             targets.append(Target(f"{classifier}={label}", LabelTerm(classifier, label)))

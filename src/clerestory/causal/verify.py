@@ -61,7 +61,7 @@ from clerestory.io.validation import to_jsonable
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds, item_seeds
-from clerestory.models.provenance import provenance_of
+from clerestory.models.provenance import check_dictionaries, provenance_of
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
 from clerestory.reporting.results import Provenance
@@ -136,6 +136,7 @@ def verify(
             missing, or the seeds were used to select samples.
         RegistryError: There is no such classifier or label.
     """
+    check_dictionaries(model, findings.provenance.dictionaries, "What was found")
     target = load_target(classifier, label)
     # Before anything is drawn: an unknown unit costs no time.
     selected = _select_findings(findings, model, units)

@@ -1,4 +1,4 @@
-"""`clerestory dictionary`: train dictionaries, whose latents are units like any other."""
+"""`clerestory dictionary`: train, show and convert dictionaries, whose latents are units."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clerestory.cli import options
+from clerestory.cli.arguments import validated
 from clerestory.cli.model_options import ModelOptions, takes_model
-from clerestory.cli.options import option
+from clerestory.cli.options import argument, option
 from clerestory.cli.record import all_prompts
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Train dictionaries of latents.", no_args_is_help=True)
+app = typer.Typer(help="Train, show and convert dictionaries of latents.", no_args_is_help=True)
 
 _training = partial(option, rich_help_panel="Training")
 _drawing = partial(option, rich_help_panel="Without a recording")
@@ -54,6 +55,15 @@ _Words = Annotated[int, _drawing("Words per prompt when --prompts is `vocabulary
 _Seeds = Annotated[str | None, _drawing("Seeds of every prompt: `0:4` for 0 to 3. Default: 0.")]
 _Branch = Annotated[str, _drawing("Guidance branch to read: cond or uncond.")]
 _Batch = Annotated[int, _drawing("Samples that the model draws together.")]
+
+_Folder = Annotated[Path, argument("Folder or file of a dictionary.")]
+_Pickles = Annotated[
+    bool,
+    option(
+        "Read pickled weights too, which can run code: only from people you trust.",
+        "--allow-pickles",
+    ),
+]
 
 
 @app.command()
@@ -153,3 +163,52 @@ def _write(dictionary: Dictionary, *, json: bool) -> None:
         f"explained variance {figures['explained_variance']:.3f}, {figures['l0']:.1f} latents per "
         f"position, {figures['dead']:.1%} of the latents never active; on held-out items"
     )
+
+
+@app.command()
+@validated
+def info(folder: _Folder, allow_pickles: _Pickles = False, json: options.JsonFlag = False) -> None:
+    """Print a dictionary's site, size, kind and figures."""
+    from clerestory.cli import console
+    from clerestory.dictionaries import Dictionary
+
+    summary = _summary(Dictionary.load(folder, allow_pickles=allow_pickles))
+    if json:
+        console.write_json(summary)
+        return
+    for name, value in summary.items():
+        console.write(f"{name:<20} {'unknown' if value in (None, '') else value}")
+
+
+def _summary(dictionary: Dictionary) -> dict[str, Any]:
+    figures = ("explained_variance", "l0", "dead")
+    return {
+        "site": dictionary.site,
+        "output_site": dictionary.output_site,
+        "width": dictionary.width,
+        "latents": dictionary.latents,
+        "kind": dictionary.kind,
+        **dictionary.activation.settings(),
+        "normalization": dictionary.normalization.kind,
+        **{name: dictionary.metadata.get(name) for name in figures},
+        "digest": dictionary.digest,
+    }
+
+
+@app.command()
+@validated
+def convert(
+    folder: _Folder,
+    out: options.NewFolder,
+    site: Annotated[str, option("Address of the site that it is of.")] = "",
+    allow_pickles: _Pickles = False,
+) -> None:
+    """Write a dictionary of any format that is read in Clerestory's own."""
+    from dataclasses import replace
+
+    from clerestory.cli import console
+    from clerestory.dictionaries import Dictionary
+
+    dictionary = Dictionary.load(folder, allow_pickles=allow_pickles)
+    (replace(dictionary, site=site) if site else dictionary).save(out)
+    console.status(f"The dictionary is in {out}.")

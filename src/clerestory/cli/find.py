@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from clerestory.cli import options
 from clerestory.cli.arguments import parse_pairs, validated
+from clerestory.cli.dictionaries import Dictionaries, attach_dictionaries
 from clerestory.cli.options import option
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def find(
     classifier: _Classifier = None,
     picture_filter: options.PictureFilter = None,
     seed: _Seed = 0,
+    dictionary: Dictionaries = None,
     out: options.OptionalNewFolder = None,
     json: options.JsonFlag = False,
 ) -> None:
@@ -61,9 +63,11 @@ def find(
     from clerestory.contrasts import find as find_units
     from clerestory.recordings import Recording
 
+    opened = Recording.open(recording)
+    attach_dictionaries([opened], dictionary)
     with console.progress_bars() as progress:
         findings = find_units(
-            Recording.open(recording),
+            opened,
             positive=positive,
             negative=negative,
             hard_negative=hard_negative,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from clerestory.cli import options
 from clerestory.cli.arguments import split_names, validated
+from clerestory.cli.dictionaries import Dictionaries, attach_dictionaries
 from clerestory.cli.options import option
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def group(
     control: _Control = None,
     top: Annotated[int, option("Neurons to test in each group.", min=1, max=50)] = 20,
     seed: Annotated[int, option("Random seed for the halves.")] = 0,
+    dictionary: Dictionaries = None,
     out: options.OptionalNewFolder = None,
     json: options.JsonFlag = False,
 ) -> None:
@@ -47,6 +49,7 @@ def group(
     from clerestory.recordings import Recording
 
     opened = Recording.open(recording)
+    attach_dictionaries([opened], dictionary)
     with console.progress_bars() as progress:
         groups = group_pictures(
             opened,

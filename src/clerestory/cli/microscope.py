@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,10 +12,12 @@ import typer
 
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
+from clerestory.cli.dictionaries import Dictionaries, attach_dictionaries
 from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.microscope import Themes
+    from clerestory.models import Model
 
 __all__ = ["app"]
 
@@ -61,6 +64,7 @@ def build(
     budget: Annotated[int, option("Prompts to score per unit, with --search.", min=10)] = 400,
     name_units: _NameUnits = False,
     no_draw: _NoDraw = False,
+    dictionary: Dictionaries = None,
 ) -> None:
     """Build a microscope: galleries, histograms, words, related units and heat maps.
 
@@ -77,11 +81,14 @@ def build(
     # Before hours of building.
     _check_references(findings or (), studies or (), search)
     opened = [Recording.open(recording) for recording in recordings]
+    attach_dictionaries(opened, dictionary)
     with interrupts.resumable(out), console.progress_bars() as progress:
         microscope = build_microscope(opened, out, sites=sites, progress=progress)
         add_references(microscope, findings or (), studies or ())
         needs_model = search is not None or (name_units and not no_draw)
         model = open_model(microscope) if needs_model else None
+        if model is not None:
+            attach_dictionaries([model], dictionary)
         if name_units:
             name_all(microscope, opened, None if no_draw else model, progress)
         if search is not None:
@@ -98,6 +105,7 @@ def serve(
     host: _Host = "127.0.0.1",
     token: _Token = None,
     allow_host: _AllowHost = None,
+    dictionary: Dictionaries = None,
 ) -> None:
     """Serve the pages to this machine, or with a token to others, until Ctrl-C."""
     from clerestory.cli import console
@@ -116,7 +124,23 @@ def serve(
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     token_advice = " Open it with ?token=… once." if token else ""
     console.status(f"{model} is at {url} (Ctrl-C stops it).{token_advice}")
-    run_server(folder, host=host, port=port, token=token, hosts=allow_host or ())
+    run_server(
+        folder,
+        host=host,
+        port=port,
+        token=token,
+        hosts=allow_host or (),
+        load=partial(_open_model, folder, dictionary),
+    )
+
+
+def _open_model(folder: Path, dictionaries: list[str] | None) -> Model:
+    from clerestory.microscope import Microscope
+    from clerestory.microscope.redraw import open_model
+
+    model = open_model(Microscope(folder))
+    attach_dictionaries([model], dictionaries)
+    return model
 
 
 @app.command()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from clerestory.cli.arguments import replace_parameters, validated
+from clerestory.cli.dictionaries import DICTIONARY_HELP, attach_dictionaries
 from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ _Probe = Annotated[
         "--probe/--no-probe",
     ),
 ]
+_Dictionary = Annotated[list[str] | None, _model(DICTIONARY_HELP, "--dictionary")]
 UNSET = (None, "auto", False)
 """Values of options that were not given."""
 MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -72,15 +74,19 @@ class ModelOptions:
     Attributes:
         name: The value of `--model`; None where it is not given.
         load_options: The other options of `clerestory.load`, by name.
+        dictionaries: The values of `--dictionary`.
     """
 
     name: str | None
     load_options: dict[str, Any]
+    dictionaries: tuple[str, ...] = ()
 
     @property
     def first_option(self) -> str:
         """The first option on the command line, with its value; empty where there is none."""
         options = {"model": self.name, **self.load_options}
+        if self.dictionaries:
+            options["dictionary"] = self.dictionaries[0]
         return next(
             (f"--{key} {value}" for key, value in options.items() if value not in UNSET), ""
         )
@@ -113,6 +119,9 @@ class ModelOptions:
         model = clerestory.load(self.name or default, **options)
         if model.description:
             console.status(f"{model.name}: {model.description}")
+        attach_dictionaries(
+            [model], self.dictionaries, allow_pickles=bool(self.load_options.get("pickles"))
+        )
         return model
 
 
@@ -148,7 +157,8 @@ def _add_model(
     def wrapped(**arguments: Any) -> None:
         name = arguments.pop(name_parameter)
         options = {option: arguments.pop(option) for option in MODEL_OPTIONS}
-        command(**arguments, model=ModelOptions(name, options))
+        dictionaries = tuple(arguments.pop("dictionary") or ())
+        command(**arguments, model=ModelOptions(name, options, dictionaries))
 
     hints = get_type_hints(command, include_extras=True)
     parameters = [
@@ -157,7 +167,11 @@ def _add_model(
         for name, parameter in inspect.signature(command).parameters.items()
         if name != "model"
     ]
-    model_options = {name_parameter: (name_hint, default_name), **MODEL_OPTIONS}
+    model_options = {
+        name_parameter: (name_hint, default_name),
+        **MODEL_OPTIONS,
+        "dictionary": (_Dictionary, None),
+    }
     model_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
         for name, (hint, default) in model_options.items()

@@ -171,7 +171,13 @@ def _record(
             if cluster is None:
                 fill(store, opened, progress)
             else:
-                fill_with_ray(store, model.explicit_options, progress=progress, **cluster)
+                fill_with_ray(
+                    store,
+                    model.explicit_options,
+                    dictionaries=list(opened.dictionaries.values()),
+                    progress=progress,
+                    **cluster,
+                )
     return store
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from clerestory.recordings.latents import mean_latents
 from clerestory.types import Integers
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
         self.steps: dict[str, tuple[str, list[int]]] = {}
         self.units: dict[str, list[int]] = {}
         for site in recording.sites:
-            labels = recording.store.layouts[site].labels
+            labels = recording.layout(site).labels
             # A site outside the denoiser has one step, 0, without a timestep: its address has no
             # step.
             stepless = set(labels["step"]) == {0} and "timestep" not in labels
@@ -54,6 +55,13 @@ class RecordedActivations(Mapping[str, NDArray[np.float32]]):
 
     def __getitem__(self, address: str) -> NDArray[np.float32]:
         site, calls = self.steps[address]
+        attached = self.recording.latents(site)
+        if attached is not None:
+            # By the step, since all steps of a hundred thousand latents may not fit into memory.
+            if self._last is None or self._last[0] != address:
+                means = mean_latents(self.recording, attached, self.rows, calls)
+                self._last = (address, means)
+            return self._last[1]
         # Addresses of a site's steps are adjacent: its array is read once for all of them.
         if self._last is None or self._last[0] != site:
             array = self.recording.read(site).isel(sample=self.rows)

@@ -166,19 +166,25 @@ def contrast(
     )
 
 
-def provenance(model: str = "", digest: str = "", **options: object) -> Provenance:
+def provenance(
+    model: str = "",
+    digest: str = "",
+    dictionaries: Mapping[str, str] | None = None,
+    **options: object,
+) -> Provenance:
     """Provenance of a contrast, with this version and the options that were given.
 
     Args:
         model: Name of the recorded model.
         digest: Digest of its weights.
+        dictionaries: Digests of dictionaries by the addresses of their latents.
         **options: Options of the call; those that are None are left out.
 
     Returns:
         The provenance.
     """
     options = {name: value for name, value in options.items() if value is not None}
-    return Provenance(version=version("clerestory"), model=model, digest=digest, options=options)
+    return Provenance(version("clerestory"), model, digest, options, dict(dictionaries or {}))
 
 
 def _checked(address: str, values: Floats, rows: int) -> Floats:

@@ -28,7 +28,7 @@ from clerestory.contrasts.direction_methods import direction_methods
 from clerestory.contrasts.evidence import UnitKind
 from clerestory.contrasts.findings import Findings
 from clerestory.contrasts.predictions import PictureClassifiers
-from clerestory.contrasts.samples import contrast_samples, split_names
+from clerestory.contrasts.samples import contrast_samples, latent_warnings, split_names
 from clerestory.contrasts.splits import combine_splits, count_contrasts
 from clerestory.errors import EvidenceError
 from clerestory.recordings.recording import Recording
@@ -145,11 +145,12 @@ def find(
         # The seed and `top` are no part of it: other splits of the same
         # question are no further look.
         contrasts=count_contrasts(recording, [*queries.values(), *split_names(match), within]),
-        warnings=(*findings.warnings, *pictures.warnings()),
+        warnings=(*findings.warnings, *pictures.warnings(), *latent_warnings(recording)),
         classifiers=pictures.checks(),
         provenance=provenance(
             model["name"],
             model["weights"],
+            recording.dictionaries,
             **queries,
             match=list(split_names(match)),
             **columns,

@@ -33,6 +33,7 @@ from clerestory.contrasts.predictions import PASSED, PictureClassifiers
 from clerestory.contrasts.samples import (
     ContrastSamples,
     item_names,
+    latent_warnings,
     random_halves,
     sample_warnings,
     split_names,
@@ -112,7 +113,7 @@ def group(
     }
     model = recording.manifest["plan"]["model"]
     # One provenance for all groups: each group's findings can be saved alone.
-    origin = provenance(model["name"], model["weights"], **options)
+    origin = provenance(model["name"], model["weights"], recording.dictionaries, **options)
     contrasts = count_contrasts(recording, ["group", classifier, *controlled, picture_filter])
     groups = {}
     with progress_bars(progress) as report:
@@ -250,6 +251,7 @@ def _samples(
         text = "Templates were not varied: the claim is about the wordings of these prompts."
         warnings.append(EvidenceWarning("templates-not-varied", text))
     warnings += sample_warnings(recording, table[table["usable"]])
+    warnings += latent_warnings(recording)
     warnings += pictures.warnings()
     return table.drop(columns="arm"), pictures, warnings
 

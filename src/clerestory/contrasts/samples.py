@@ -28,12 +28,15 @@ __all__ = [
     "cell_prompts",
     "contrast_samples",
     "item_names",
+    "latent_warnings",
     "random_halves",
     "sample_warnings",
     "split_names",
     "split_wording",
 ]
 
+ONE_POSITION = ("/embedding", "/pooled")
+"""Ends of sites with one position, whose values no pool changes."""
 TEMPLATE, PHRASES = "template", ("phrase", "concept")
 """Columns of frames and of phrases where none are named."""
 
@@ -442,6 +445,32 @@ def sample_warnings(recording: Recording, samples: pd.DataFrame) -> list[Evidenc
         )
         warnings.append(EvidenceWarning("shared-seeds", text))
     return warnings
+
+
+def latent_warnings(recording: Recording) -> list[EvidenceWarning]:
+    """Warn of latents of pooled values, which no position has.
+
+    Args:
+        recording: The recording, with the dictionaries that are attached to it.
+
+    Returns:
+        A warning for each dictionary that was not trained on values that were pooled so.
+    """
+    pool = recording.store.plan.pool
+    if pool == "none":
+        return []
+    return [
+        EvidenceWarning(
+            "other",
+            f"{address} encodes the {pool} over positions, which is not the {pool} of the "
+            "latents of the positions: record with pool none to have these.",
+        )
+        for address in recording.sites
+        for attached in [recording.latents(address)]
+        if attached is not None
+        and not attached.base.endswith(ONE_POSITION)
+        and getattr(attached.dictionary, "metadata", {}).get("pool") != pool
+    ]
 
 
 def _shares_seeds(recording: Recording, samples: pd.DataFrame) -> bool:

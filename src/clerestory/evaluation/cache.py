@@ -272,6 +272,9 @@ def model_digest(model: Model, batch: int) -> str:
     # Threads and batch size change the order of sums, and so the last bits of pictures.
     environment = [version("clerestory"), torch.__version__, torch.get_num_threads(), batch]
     environment += [model.name, type(pipeline).__name__, schedulers(components)]
+    # An edit of latents has the dictionary's name, and not its weights.
+    attached = getattr(model, "dictionaries", {}).values()
+    environment += [{each.address: each.dictionary.digest for each in attached}]
     return _digest([*environment, list(networks)], *weights)
 
 

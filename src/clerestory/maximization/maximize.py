@@ -42,7 +42,7 @@ from clerestory.maximization.trail import FRESH, SCORED, Trail
 from clerestory.maximization.vocabularies import caption_bigrams
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
-from clerestory.models.provenance import model_identity, provenance_of
+from clerestory.models.provenance import check_dictionaries, model_identity, provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.types import Progress, ProgressOption
 
@@ -120,6 +120,9 @@ def maximize(  # noqa: PLR0913 - a verb's parameters are the options of its comm
     """
     if budget < 1 or (random_prompts is not None and random_prompts < 2):
         raise SearchError(f"A budget of {budget} and {random_prompts} random prompts are too few.")
+    findings = Findings.load(Path(findings)) if isinstance(findings, str | Path) else findings
+    if findings is not None:
+        check_dictionaries(model, findings.provenance.dictionaries, "What was found")
     target = resolve_objective(objective, pool, findings)
     space = prompt_space(
         model,

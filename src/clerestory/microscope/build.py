@@ -116,7 +116,7 @@ def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
                 f"{MIN_SAMPLES} or more."
             )
         for address in recording.match(sites):
-            layout = recording.store.layouts[address]
+            layout = recording.layout(address)
             # Pages number the units of a site by their columns.
             if "unit" in layout.labels:
                 raise RecordingError(
@@ -283,7 +283,7 @@ def _read(
     `prompts` has the number of each sample's prompt, -1 if pages may not show it. The recording is
     read once, a chunk at a time.
     """
-    layout = recording.store.layouts[address]
+    layout = recording.layout(address)
     units = layout.shape[-1]
     values = np.empty((len(recording.rows), units), np.float32)
     positions = layout.shape[-2] if "position" in layout.dims else 0

@@ -89,6 +89,7 @@ def serve(
     port: int = 8642,
     token: str | None = None,
     hosts: Iterable[str] = (),
+    load: Callable[[], Model] | None = None,
 ) -> None:
     """Serve a microscope until Ctrl-C.
 
@@ -98,6 +99,7 @@ def serve(
         port: The port.
         token: Access token, required if other machines can reach the server.
         hosts: Further host names of the server.
+        load: Loads the model for redraws and searches; by default, the recorded model.
 
     Raises:
         OptionError: Other machines can reach the server, and there is no token.
@@ -106,7 +108,7 @@ def serve(
     import uvicorn
 
     check_token(host, token)
-    app, endpoints = _build_application(folder, hosts=host_names(host, hosts), token=token)
+    app, endpoints = _build_application(folder, load, hosts=host_names(host, hosts), token=token)
 
     class Server(uvicorn.Server):
         """Also closes the queue at a signal, so that no request waits for a picture."""

@@ -12,7 +12,12 @@ from clerestory.errors import DictionaryError, ModelError, OptionError, PromptEr
 from clerestory.models.core.attention_layers import Direction
 from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import Family, SiteHook, TapCallback
-from clerestory.models.core.latents import AttachedDictionary, attached_to, hooks_with_latents
+from clerestory.models.core.latents import (
+    AttachedDictionary,
+    attached_to,
+    base_of,
+    hooks_with_latents,
+)
 from clerestory.models.core.pipeline_digests import pipeline_state
 from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
 from clerestory.models.core.requests import Request, list_samples
@@ -218,15 +223,8 @@ class Model:
                 another number of units.
             SiteError: The model has no such site.
         """
-        base = site or getattr(dictionary, "site", "")
-        if not base:
-            raise DictionaryError(
-                f"The dictionary {name!r} does not know its site: name it, with site='SITE' or "
-                "--dictionary SITE:NAME=FOLDER."
-            )
-        found = self.sites[base]
-        units = found.shape[1]
-        attached = attached_to(dictionary, name, found.address, units, self._dictionaries)
+        base = self.sites[base_of(dictionary, name, site)]
+        attached = attached_to(dictionary, name, base.address, base.shape[1], self._dictionaries)
         self._dictionaries[name] = attached
         self._sites = self._hooks = None
         return attached.address

@@ -8,12 +8,13 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from clerestory.checks import check_minimum
 from clerestory.errors import RecordingError, describe_error
+from clerestory.models.core.latents import AttachedDictionary
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.store import Store
 from clerestory.types import Progress
@@ -29,12 +30,20 @@ SETTINGS = b"\x04"
 class _Worker:
     """One model, one recording; the actor's class."""
 
-    def __init__(self, where: str, name: str, load_options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        where: str,
+        name: str,
+        load_options: Mapping[str, Any],
+        dictionaries: Sequence[AttachedDictionary],
+    ) -> None:
         from clerestory.models import load
 
         self.store = Store(where)
         # Each actor loads its own copy: models cannot be sent between processes.
         self.model = load(name, **load_options)
+        for each in dictionaries:
+            self.model.attach(each.dictionary, each.name, site=each.base)
         # Another machine may have another version of the weights.
         check_model(self.model, self.store.plan.model)
 
@@ -62,6 +71,7 @@ def fill_with_ray(
     address: str | None = None,
     workers: int = 2,
     gpus_per_worker: float = 0.0,
+    dictionaries: Sequence[AttachedDictionary] = (),
     progress: Progress | None = None,
 ) -> None:
     """Fill every missing chunk with Ray actors.
@@ -73,6 +83,7 @@ def fill_with_ray(
             local one and stops it at the end.
         workers: Number of actors, each with a model of its own; at most one per chunk to fill.
         gpus_per_worker: Resources that Ray reserves; a fraction shares a GPU.
+        dictionaries: Dictionaries whose latents the plan reads.
         progress: Receives the number of complete samples.
 
     Raises:
@@ -94,7 +105,7 @@ def fill_with_ray(
         name = store.plan.model.name
         where = store.folder.url
         pool = [
-            actor_class.remote(where, name, dict(load_options))
+            actor_class.remote(where, name, dict(load_options), list(dictionaries))
             # No more actors than chunks: each takes the memory of a model.
             for _ in range(min(workers, len(missing)))
         ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +27,12 @@ from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, list_samples
 from clerestory.models.core.runner import check_request
 from clerestory.models.core.types import Branch, Pool
-from clerestory.models.provenance import settings_digest, weight_values_digest, weights_digest
+from clerestory.models.provenance import (
+    dictionary_digests,
+    settings_digest,
+    weight_values_digest,
+    weights_digest,
+)
 from clerestory.recordings.prompts import prompt_table, with_seeds
 from clerestory.reporting.progress import progress_bars
 
@@ -62,6 +67,7 @@ class ModelIdentity:
         dtype: Precision of the weights, such as `bfloat16`.
         settings: Digest of its schedulers and settings; "" in a recording of an earlier version.
         values: Digest of every bit of the weights; "" where they cannot be reached.
+        dictionaries: Digests of the dictionaries whose latents are read, by their addresses.
     """
 
     name: str
@@ -73,13 +79,15 @@ class ModelIdentity:
     dtype: str
     settings: str = ""
     values: str = ""
+    dictionaries: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: Model) -> ModelIdentity:
+    def of(cls, model: Model, sites: Iterable[str] = ()) -> ModelIdentity:
         """The identity of an opened model.
 
         Args:
             model: The model.
+            sites: Addresses of the sites that are read.
 
         Returns:
             Its identity; loading the model in another way gives another one.
@@ -97,6 +105,12 @@ class ModelIdentity:
             dtype=str(getattr(pipeline, "dtype", "")).removeprefix("torch."),
             settings=settings_digest(pipeline),
             values=weight_values_digest(pipeline),
+            # Of those that are read alone: another one at the model makes no difference.
+            dictionaries={
+                address: digest
+                for address, digest in dictionary_digests(model).items()
+                if address in set(sites)
+            },
         )
 
 
@@ -255,7 +269,7 @@ class Plan(PlanSettings):
 
 
 def _settings(plan: PlanSettings) -> dict[str, Any]:
-    return {field.name: getattr(plan, field.name) for field in fields(PlanSettings)}
+    return {each.name: getattr(plan, each.name) for each in fields(PlanSettings)}
 
 
 def _check_table(table: pd.DataFrame) -> None:
@@ -330,7 +344,7 @@ def make_plan(
     rows = chunk or batch_size * BATCHES_PER_CHUNK[pictures]
     plan = Plan(
         table=samples,
-        model=ModelIdentity.of(model),
+        model=ModelIdentity.of(model, selected),
         options=run_options,
         read=selected,
         pool=pool,
@@ -381,7 +395,7 @@ def check_model(model: Model, recorded: ModelIdentity, *, any_dtype: bool = Fals
     Raises:
         RecordingError: It is another model; the message names the differences.
     """
-    current = asdict(ModelIdentity.of(model))
+    current = asdict(ModelIdentity.of(model, recorded.dictionaries))
     if any_dtype and current["dtype"] != recorded.dtype:
         current |= {"dtype": recorded.dtype, "values": ""}
     differences = list(_differences(current, asdict(recorded)))

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from clerestory.arguments import checked
 from clerestory.checks import check_minimum
-from clerestory.errors import RecordingError, SiteError
+from clerestory.errors import DictionaryError, RecordingError, SiteError
 from clerestory.io.reading import wrap_errors
-from clerestory.models.core.addresses import SiteSelection, parse, select
+from clerestory.models.core.addresses import Address, SiteSelection, head_units, parse, select
+from clerestory.models.core.latents import AttachedDictionary, attached_to, base_of
 from clerestory.models.core.runs import select_labels
-from clerestory.recordings.layout import PICTURES
+from clerestory.recordings.latents import encode_parts, latent_layout
+from clerestory.recordings.layout import PICTURES, Layout
 from clerestory.recordings.markers import Marker
 from clerestory.recordings.store import Store
 from clerestory.recordings.tree import COMPLETE, VALUE
@@ -41,6 +43,7 @@ class Recording:
     @checked()
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._dictionaries: dict[str, AttachedDictionary] = {}
 
     @classmethod
     @checked(RecordingError)
@@ -78,8 +81,81 @@ class Recording:
 
     @property
     def sites(self) -> list[str]:
-        """Addresses of the recorded sites."""
-        return [name for name in self.store.layouts if name != PICTURES]
+        """Addresses of the recorded sites, and after each those of its latents."""
+        recorded = [name for name in self.store.layouts if name != PICTURES]
+        attached = self._dictionaries.values()
+        return [
+            site
+            for base in recorded
+            for site in (base, *(each.address for each in attached if each.base == base))
+        ]
+
+    @checked(DictionaryError)
+    def attach(self, dictionary: Any, name: str, *, site: str | None = None) -> str:
+        """Make the latents of a dictionary the units of a site `SITE:NAME` of this recording.
+
+        They are computed when they are read, from the recorded values of the site; nothing is
+        written.
+
+        Args:
+            dictionary: A `clerestory.dictionaries.Dictionary`.
+            name: What follows the site's address and a colon: letters, digits, `_`, `-` and `.`.
+            site: The address of the site; by default the one that the dictionary was trained on.
+
+        Returns:
+            The address of the new site, such as `prior/embedding:glass16k`.
+
+        Raises:
+            DictionaryError: The name is taken, the dictionary names no site, or the site was not
+                recorded with all of its units.
+            SiteError: The site was not recorded.
+        """
+        base = self.address(base_of(dictionary, name, site))
+        layout = self.store.layouts[base]
+        if "unit" in layout.labels:
+            raise DictionaryError(
+                f"{self.store.folder} has some units of {base} only, and a dictionary encodes all."
+            )
+        attached = attached_to(dictionary, name, base, layout.shape[-1], self._dictionaries)
+        if attached.address in self.store.layouts:
+            raise DictionaryError(
+                f"{attached.address} was recorded: choose another name than {name!r}."
+            )
+        self._dictionaries[name] = attached
+        return attached.address
+
+    @property
+    def dictionaries(self) -> dict[str, str]:
+        """Digests of dictionaries by the addresses of their latents, recorded or attached."""
+        recorded = self.store.plan.model.dictionaries
+        attached = self._dictionaries.values()
+        return {**recorded, **{each.address: each.dictionary.digest for each in attached}}
+
+    def latents(self, address: str) -> AttachedDictionary | None:
+        """The dictionary whose latents an address names.
+
+        Args:
+            address: Address of a site.
+
+        Returns:
+            The attached dictionary; None for a site whose values were recorded.
+        """
+        attached = self._dictionaries.get(address.partition(":")[2])
+        return attached if attached is not None and attached.address == address else None
+
+    def layout(self, address: str) -> Layout:
+        """The layout of a site's values.
+
+        Args:
+            address: Address of a site.
+
+        Returns:
+            Its shape and labels; of latents those that they would have if they were recorded.
+        """
+        attached = self.latents(address)
+        if attached is None:
+            return self.store.layouts[address]
+        return latent_layout(self.store.layouts[attached.base], attached.dictionary.latents)
 
     @cached_property
     def markers(self) -> list[Marker]:
@@ -154,6 +230,9 @@ class Recording:
         """
         request = parse(site)
         (address,) = self._select(request.site, single=True)
+        attached = self.latents(address)
+        if attached is not None:
+            return self._read_latents(attached, request)
         array: xr.DataArray = self._tree[f"{address}/{VALUE}"].rename(address)
         table = self.samples
         factors = [str(name) for name in table if name not in ("done", "bad")]
@@ -168,6 +247,31 @@ class Recording:
         array = select_labels(array, request, layout.units, layout.heads)
         return array.isel(sample=self.rows) if self._partial else array
 
+    def _read_latents(self, attached: AttachedDictionary, request: Address) -> xr.DataArray:
+        """Latents with the coordinates of the values that they encode, computed now."""
+        import xarray as xr
+
+        steps = "" if request.steps is None else f"@{','.join(map(str, request.steps))}"
+        values = self.read(f"{attached.base}{steps}")
+        count = attached.dictionary.latents
+        # Latents have no heads.
+        selected = head_units(request, attached.address, count, None)
+        units = tuple(range(count)) if selected is None else selected
+        if units[-1] >= count:
+            raise SiteError(f"{attached.address} has no unit {units[-1]}; it has {count}.")
+        parts = [
+            part
+            for rows in range(0, len(values), self.store.plan.chunk)
+            for part in encode_parts(
+                attached, values[rows : rows + self.store.plan.chunk].to_numpy(), units
+            )
+        ]
+        shape = (0, *values.shape[1:-1], len(units))
+        encoded = np.concatenate(parts) if parts else np.empty(shape, np.float32)
+        coordinates = values.drop_vars("unit").coords
+        array = xr.DataArray(encoded, coordinates, values.dims, attached.address)
+        return array.assign_coords(unit=np.array(units))
+
     @checked(SiteError)
     def chunks(self, site: str) -> Iterator[NDArray[np.float32]]:
         """The values of one site chunk by chunk, in constant memory.
@@ -176,16 +280,19 @@ class Recording:
             site: An address, or a pattern that matches one site.
 
         Yields:
-            `[sample, step, unit]` or `[sample, step, position, unit]`, in the order of `rows`.
+            `[sample, step, unit]` or `[sample, step, position, unit]`, in the order of `rows`;
+            latents in parts of chunks.
 
         Raises:
             RecordingError: A chunk is missing or damaged.
         """
+        address = self.address(site)
+        attached = self.latents(address)
         for marker in self.markers:
-            _, values = self.read_chunk(site, marker.chunk)
+            _, values = self.read_chunk(attached.base if attached else address, marker.chunk)
             # A chunk may have bad samples only.
             if len(values):
-                yield values
+                yield from [values] if attached is None else encode_parts(attached, values)
 
     @checked(SiteError)
     def read_chunk(self, site: str, chunk: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -203,6 +310,10 @@ class Recording:
             RecordingError: The chunk is missing or damaged.
         """
         address, rows = self.address(site), self.store.plan.rows(chunk)
+        attached = self.latents(address)
+        if attached is not None:
+            samples, encoded = self.read_chunk(attached.base, chunk)
+            return samples, np.concatenate(list(encode_parts(attached, encoded)))
         samples = np.arange(rows.start, rows.stop)
         good = np.isin(samples, self.rows)
         with wrap_errors(f"{self.store.folder}, {address}", RecordingError):
@@ -260,6 +371,8 @@ class Recording:
         """
         check_minimum(RecordingError, 1, size=size, buffer_chunks=buffer_chunks)
         address = self.address(site)
+        if self.latents(address) is not None:
+            raise SiteError(f"{site} are latents, which are not recorded: take {address}'s base.")
         rng = np.random.default_rng(seed)
         # Chunks at random, then rows within a few chunks: a full shuffle would read the disk at
         # random.
@@ -314,7 +427,7 @@ class Recording:
     def _select(
         self, patterns: str | Sequence[str], *, single: bool = False
     ) -> dict[str, SiteSelection]:
-        layouts = {site: self.store.layouts[site] for site in self.sites}
+        layouts = {site: self.layout(site) for site in self.sites}
         return select(
             patterns,
             {site: layout.units for site, layout in layouts.items()},

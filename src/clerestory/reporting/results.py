@@ -41,12 +41,14 @@ class Provenance:
         model: What the model was loaded by.
         digest: A digest of the model's weights and adapters, empty where no model took part.
         options: The arguments that the figures depend on.
+        dictionaries: Digests of dictionaries by the addresses of their latents.
     """
 
     version: str
     model: str = ""
     digest: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    dictionaries: Mapping[str, str] = field(default_factory=dict)
 
 
 class Result(ABC):

@@ -52,7 +52,7 @@ from clerestory.maximization import MaximizationResult
 from clerestory.maximization.compare import best_words
 from clerestory.models import Model
 from clerestory.models.core.seeds import check_seeds
-from clerestory.models.provenance import provenance_of
+from clerestory.models.provenance import check_dictionaries, provenance_of
 from clerestory.reporting.progress import progress_bars
 from clerestory.steering.frontier import Candidate, frontier, select_candidate
 from clerestory.steering.results import (
@@ -153,6 +153,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     source = ""
     if not isinstance(findings, Findings):
         source, findings = str(findings), Findings.load(Path(findings))
+    check_dictionaries(model, findings.provenance.dictionaries, "What was found")
     # The baseline would push the other way, and look worse than it is.
     if search is not None and remove:
         raise EvidenceError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -25,7 +25,8 @@ from clerestory.io.tensor_files import read_tensors, write_tensors
 from clerestory.io.validation import validate_sealed
 from clerestory.io.writing import make_empty_folder
 from clerestory.models import Edit, Model, Run, load
-from clerestory.models.provenance import weights_digest
+from clerestory.models.core.addresses import parse
+from clerestory.models.provenance import check_dictionaries, dictionary_digests, weights_digest
 from clerestory.steering.card import card, versions
 from clerestory.types import Pictures
 
@@ -46,12 +47,14 @@ class Base:
         revision: A digest of its files; "" where unknown.
         weights: A digest of its weights; "" where they cannot be reached.
         load_options: Further arguments of `load`.
+        dictionaries: Digests of the dictionaries whose latents are edited, by their addresses.
     """
 
     name: str
     revision: str
     weights: str
     load_options: dict[LoadOption, str]
+    dictionaries: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,15 @@ class SteeredModel:
                 tensors[f"{index}.{name}"] = tensor.contiguous()
         model = self.model
         options = cast(dict[LoadOption, str], dict(model.load_options))
-        base = Base(model.name, model.revision, weights_digest(model.pipeline), options)
+        edited = {parse(edit.site).site for edit in self.edits}
+        digests = dictionary_digests(model)
+        base = Base(
+            model.name,
+            model.revision,
+            weights_digest(model.pipeline),
+            options,
+            {address: digests[address] for address in digests if address in edited},
+        )
         steering = asdict(
             SavedSteering(
                 FORMAT, base, tuple(settings), self.calibration, self.provenance, versions()
@@ -178,12 +189,20 @@ class SteeredModel:
 
     @classmethod
     @checked(ModelError)
-    def load(cls, folder: str | Path, model: Model | None = None) -> SteeredModel:
+    def load(
+        cls,
+        folder: str | Path,
+        model: Model | None = None,
+        *,
+        dictionaries: Mapping[str, Any] | None = None,
+    ) -> SteeredModel:
         """Open a saved steered model.
 
         Args:
             folder: The folder that was given to `save`.
             model: Its base model; by default the one that it names is loaded.
+            dictionaries: Dictionaries by name whose latents are edited, where they are not attached
+                to the model yet.
 
         Returns:
             The steered model.
@@ -191,6 +210,7 @@ class SteeredModel:
         Raises:
             ModelError: The folder holds no steered model, or one of another version or base model;
                 the message has the differences.
+            DictionaryError: A dictionary whose latents are edited is not attached, or is another.
         """
         saved = read_steering(Path(folder))
         if model is None:
@@ -198,6 +218,11 @@ class SteeredModel:
             model = load(saved.base.name, fetch=False, **options)
         # Before the edits are read: directions of another model would fit by chance.
         _check_base(Path(folder), saved.base, model)
+        for address in saved.base.dictionaries:
+            base, _, name = address.rpartition(":")
+            if name in (dictionaries or {}) and name not in model.dictionaries:
+                model.attach((dictionaries or {})[name], name, site=base)
+        check_dictionaries(model, saved.base.dictionaries, folder)
         return cls(
             model,
             _load_edits(Path(folder), saved.edits),
@@ -207,20 +232,27 @@ class SteeredModel:
 
 
 @checked(ModelError)
-def load_steered(folder: str | Path, model: Model | None = None) -> SteeredModel:
+def load_steered(
+    folder: str | Path,
+    model: Model | None = None,
+    *,
+    dictionaries: Mapping[str, Any] | None = None,
+) -> SteeredModel:
     """Open a saved steered model: `SteeredModel.load`.
 
     Args:
         folder: What `SteeredModel.save` wrote.
         model: Its base model; by default the one that it names is loaded.
+        dictionaries: As for `SteeredModel.load`.
 
     Returns:
         The steered model.
 
     Raises:
         ModelError: The folder holds no steered model, or one of another version or base model.
+        DictionaryError: A dictionary whose latents are edited is not attached, or is another.
     """
-    return SteeredModel.load(folder, model)
+    return SteeredModel.load(folder, model, dictionaries=dictionaries)
 
 
 def read_steering(folder: Path) -> SavedSteering:

@@ -29,6 +29,7 @@ __all__ = [
     "LatentEdit",
     "add_latent_edit",
     "attached_to",
+    "base_of",
     "hooks_with_latents",
     "make_tap",
 ]
@@ -258,6 +259,29 @@ def make_tap(
     return Tap(
         attached.base, lambda value, step: callback(encode(value), step), branch, steps, False
     )
+
+
+def base_of(dictionary: DictionaryLike, name: str, site: str | None) -> str:
+    """The address of the site that a dictionary is to be attached to.
+
+    Args:
+        dictionary: The dictionary.
+        name: Its name, for the message.
+        site: The address that the caller gave, if any.
+
+    Returns:
+        That address, or the one that the dictionary was trained on.
+
+    Raises:
+        DictionaryError: There is neither.
+    """
+    base = site or getattr(dictionary, "site", "")
+    if not base:
+        raise DictionaryError(
+            f"The dictionary {name!r} does not know its site: name it, with site='SITE' or "
+            f"--dictionary SITE:{name}=FOLDER."
+        )
+    return base
 
 
 def attached_to(
