@@ -201,14 +201,17 @@ def convert(
     folder: _Folder,
     out: options.NewFolder,
     site: Annotated[str, option("Address of the site that it is of.")] = "",
+    form: Annotated[str, option("Format to write: clerestory or sae-lens.", "--format")] = (
+        "clerestory"
+    ),
     allow_pickles: _Pickles = False,
 ) -> None:
-    """Write a dictionary of any format that is read in Clerestory's own."""
+    """Write a dictionary of any format that is read in another: Clerestory's own, or sae-lens's."""
     from dataclasses import replace
 
     from clerestory.cli import console
     from clerestory.dictionaries import Dictionary
 
     dictionary = Dictionary.load(folder, allow_pickles=allow_pickles)
-    (replace(dictionary, site=site) if site else dictionary).save(out)
+    (replace(dictionary, site=site) if site else dictionary).export(out, form)
     console.status(f"The dictionary is in {out}.")

@@ -267,11 +267,11 @@ class Dictionary:
 
     @classmethod
     @checked()
-    def load(cls, folder: str | Path, *, allow_pickles: bool = False) -> Dictionary:
-        """Open a dictionary.
+    def load(cls, folder: str | Path, allow_pickles: bool = False) -> Dictionary:
+        """Open a dictionary of any format that is known.
 
         Args:
-            folder: What `save` wrote.
+            folder: What `save` or another library wrote, a folder or a file.
             allow_pickles: Whether weights in a format that can hold code may be read.
 
         Returns:
@@ -280,9 +280,30 @@ class Dictionary:
         Raises:
             DictionaryError: The folder holds no dictionary, or a damaged one.
         """
-        from clerestory.dictionaries.folder import read_dictionary
+        from clerestory.dictionaries.format import find_format
 
-        return read_dictionary(Path(folder))
+        path = Path(folder)
+        return find_format(path).read(path, allow_pickles=allow_pickles)
+
+    @checked()
+    def export(self, folder: str | Path, form: str = "sae-lens") -> Path:
+        """Write the dictionary in the format of another library.
+
+        Args:
+            folder: A new or empty folder.
+            form: The name of a format that can be written: `sae-lens`.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DictionaryError: The format cannot hold it, or is only read.
+            RegistryError: No format has this name.
+            OutputError: The folder holds something else.
+        """
+        from clerestory.dictionaries.format import formats
+
+        return formats[form]().write(self, Path(folder))
 
     @classmethod
     @checked()

@@ -19,7 +19,7 @@ from clerestory.io.tensor_files import MAX_WEIGHT_BYTES, read_tensors, write_ten
 from clerestory.io.validation import to_jsonable, validate_sealed
 from clerestory.io.writing import atomic_folder
 
-__all__ = ["CONFIG", "FORMAT", "read_dictionary", "write_dictionary"]
+__all__ = ["CONFIG", "FORMAT", "TENSORS", "read_dictionary", "write_dictionary"]
 
 FORMAT = "clerestory-dictionary-1"
 CONFIG, TENSORS = "config.json", "weights.safetensors"

@@ -1,0 +1,1 @@
+"""Formats of dictionaries; one file holds one."""
