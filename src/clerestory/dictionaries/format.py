@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from clerestory.dictionaries.dictionary import Dictionary
-from clerestory.errors import DictionaryError
-from clerestory.io.reading import check_regular_file, describe_error, path_inside, read_json
+from clerestory.errors import DictionaryError, describe_error
+from clerestory.io.reading import check_regular_file, path_inside, read_json
 from clerestory.io.tensor_files import MAX_WEIGHT_BYTES, read_tensors
 from clerestory.registry import Registry
 
