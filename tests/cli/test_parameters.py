@@ -17,13 +17,15 @@ from clerestory.contrasts import find, group
 OUTPUT = {"out", "json"}
 PLURAL = {"unit": "units"}
 """Options that are given as often as there are values."""
+ATTACHED = {"dictionary": "recording"}
+"""Options of what an argument has when it is given in Python."""
 
 
 @pytest.mark.parametrize(
     ("command", "function", "names"),
     [
-        (find_command.find, find, {"classifier": "classifiers"}),
-        (group_command.group, group, {}),
+        (find_command.find, find, {"classifier": "classifiers", **ATTACHED}),
+        (group_command.group, group, ATTACHED),
         (inspect.unwrap(verify_command.verify), verify, PLURAL),
     ],
 )
