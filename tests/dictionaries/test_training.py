@@ -231,5 +231,9 @@ def test_without_sae_lens_training_names_the_extra(monkeypatch):
 def test_no_module_imports_sae_lens_before_a_training_begins():
     for path in Path(clerestory.__file__).parent.rglob("*.py"):
         lines = [line.split() for line in path.read_text().splitlines()]
-        imports = [line[1].split(".")[0] for line in lines if line[:1] in (["import"], ["from"])]
+        imports = [
+            line[1].split(".")[0]
+            for line in lines
+            if len(line) > 1 and line[0] in ("import", "from")
+        ]
         assert "sae_lens" not in imports, path
