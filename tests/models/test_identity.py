@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from families import built, small_model, stable_diffusion
+from language_families import lumina_2
 from torch import nn
 
 from clerestory import attribute, maximize, record
@@ -176,6 +177,29 @@ def test_a_compiled_model_has_the_revision_of_what_was_compiled():
     assert (model.revision, model.replaced_parts) == ("abc", [])
     model.pipeline.unet = torch.compile(other.pipeline.unet, backend="eager")
     assert (model.revision, model.replaced_parts) == ("", ["unet"])
+
+
+def test_a_template_that_was_changed_is_the_one_that_is_read_and_another_model():
+    def opened(instruction=None):
+        pipeline = built(lumina_2)
+        pipeline.system_prompt = instruction or pipeline.system_prompt
+        return small_model(pipeline, steps=2)
+
+    def read(model):
+        sites = ["text.blocks.0/resid", "denoiser/condition"]
+        run = model.run("a cat", 0, read=sites, pool="tokens:cat", pictures=False)
+        return np.concatenate([run.read(site).values.ravel() for site in sites])
+
+    model, other = opened(), opened("Draw with care:")
+    model.reopen = opened
+    before, digest = read(model), settings_digest(model.pipeline)
+    model.pipeline.system_prompt = "Draw with care:"
+    assert np.array_equal(read(model), read(other)) and not np.allclose(before, read(other))
+    assert settings_digest(model.pipeline) == settings_digest(other.pipeline) != digest
+    assert model.reopen is None
+    assert np.array_equal(read(pickle.loads(pickle.dumps(model))), read(other))
+    model.pipeline.system_prompt = opened().pipeline.system_prompt
+    assert np.array_equal(read(model), before) and model.reopen is opened
 
 
 def search(model, out):

@@ -1,4 +1,4 @@
-"""The torch modules that a family was built on, to notice where the pipeline has others by now.
+"""What a family was built on, torch modules above all, to notice where the pipeline has others now.
 
 A LoRA wraps layers anew, textual inversion replaces embeddings, and users replace whole parts; a
 hook on the module from before would never be called.
@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from clerestory.models.core.family import Family
-from clerestory.models.core.pipeline_state import pipeline_parts
+from clerestory.models.core.pipeline_state import pipeline_parts, prompt_templates
 
 __all__ = ["Bindings"]
 
@@ -24,10 +24,12 @@ class Bindings:
     Attributes:
         parts: Networks and tokenizers by name. A scheduler is looked up when it is used.
         edges: By module and the name of a child on the way to a site: the child.
+        templates: Templates of prompts by name, which tell the prompt's own tokens.
     """
 
     parts: dict[str, Any]
     edges: dict[tuple[nn.Module, str], nn.Module]
+    templates: dict[str, str]
 
     @classmethod
     def of(cls, family: Family) -> Bindings:
@@ -51,20 +53,22 @@ class Bindings:
                     break
                 edges[module, name] = child
                 module = child
-        return cls(_bound_parts(family.pipeline), edges)
+        return cls(_bound_parts(family.pipeline), edges, prompt_templates(family.pipeline))
 
     def hold(self, pipeline: Any) -> bool:
-        """Whether a pipeline still has these very modules, without any wrapper.
+        """Whether a pipeline still has these very modules, unwrapped, and these templates.
 
         Args:
             pipeline: The pipeline.
 
         Returns:
-            False where a part, or a module on the way to a site, is another one, wrapped or gone.
+            False where a part, or a module on the way to a site, is another one, wrapped or gone,
+            or a template is another one.
         """
         parts = _bound_parts(pipeline)
         return (
-            parts.keys() == self.parts.keys()
+            self.templates == prompt_templates(pipeline)
+            and parts.keys() == self.parts.keys()
             and all(part is self.parts[name] for name, part in parts.items())
             and all(
                 parent._modules.get(name) is child for (parent, name), child in self.edges.items()

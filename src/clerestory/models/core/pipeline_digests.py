@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clerestory.models.core.pipeline_state import pipeline_parts
+from clerestory.models.core.pipeline_state import pipeline_parts, prompt_templates
 from clerestory.models.core.weight_digests import plain_tensors, values_digest, weight_digests
 
 __all__ = [
@@ -63,8 +63,8 @@ def settings_digest(pipeline: Any) -> str:
     """A digest of what pictures depend on besides weights, alike on every machine.
 
     That is the schedulers with their configurations, the settings of the pipeline and of every
-    module (FreeU's factors, active adapters and their scales, a replaced `forward`), and the sizes
-    of the tokenizers.
+    module (FreeU's factors, active adapters and their scales, a replaced `forward`), its templates
+    of prompts, and the sizes of the tokenizers.
 
     Args:
         pipeline: A diffusers pipeline, or another generator.
@@ -89,6 +89,8 @@ def settings_digest(pipeline: Any) -> str:
             for name, part in parts.items()
             if isinstance(part, nn.Module)
         },
+        # Few pipelines have any: digests of others stay as they were.
+        *filter(None, [prompt_templates(pipeline)]),
     ]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]
 

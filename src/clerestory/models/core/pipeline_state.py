@@ -21,7 +21,11 @@ __all__ = [
     "hold_pipeline",
     "pipeline_parts",
     "prepare_pipeline",
+    "prompt_templates",
 ]
+
+TEMPLATES = ("prompt_template", "system_message", "system_prompt")
+"""How attributes begin that diffusers' pipelines put around a prompt."""
 
 _LOCKS: WeakKeyDictionary[Any, tuple[int, threading.RLock]] = WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
@@ -40,6 +44,24 @@ def pipeline_parts(pipeline: Any) -> dict[str, Any]:
         Its components; empty for a generator without any.
     """
     return dict(getattr(pipeline, "components", None) or {})
+
+
+def prompt_templates(pipeline: Any) -> dict[str, str]:
+    """The templates of prompts and the system messages among the attributes of a pipeline.
+
+    Args:
+        pipeline: A diffusers pipeline, or another generator.
+
+    Returns:
+        Texts by name; empty for most pipelines.
+    """
+    attributes = getattr(pipeline, "__dict__", {}).items()
+    return {
+        name: value
+        for name, value in attributes
+        # By name: a pipeline of one's own may keep its last prompt as well.
+        if isinstance(value, str) and name.startswith(TEMPLATES)
+    }
 
 
 @contextmanager
