@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from helpers import planted_cause
 from helpers.planted_cause import model
 
 from clerestory.causal import verify
+from clerestory.causal.group_control import rank_groups
 from clerestory.contrasts import Findings, Groups, group
-from clerestory.errors import EvidenceError, RegistryError
+from clerestory.contrasts.clusters import feature_kinds, fit_clusters
+from clerestory.contrasts.features.embedding import ImageEmbedding
+from clerestory.errors import EvidenceError, OptionError, RegistryError
 from clerestory.recordings import Recording, record
 
 TEXT = "text.blocks.0/mlp"
@@ -145,6 +149,112 @@ def test_pictures_of_other_kinds_or_with_little_confidence_are_left_out(
     assert group(recording, classifier=LIGHT, control="item", min_confidence=0.5).excluded == 0
     with pytest.raises(EvidenceError, match="No class has 6 cells"):
         group(recording, classifier=LIGHT, control="item", picture_filter=f"{LIGHT}=light")
+
+
+@pytest.fixture(scope="module")
+def clustered(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Groups:
+    """Clusters by brightness, of which the planted model makes two."""
+
+    @dataclass(frozen=True)
+    class Brightness:
+        recording: Recording
+        model: Any
+
+        def of_samples(self) -> np.ndarray:
+            return self.of_pictures(self.recording.pictures(self.recording.rows))
+
+        def of_pictures(self, pictures: np.ndarray) -> np.ndarray:
+            return pictures.mean((1, 2)).astype(float)
+
+    if "brightness" not in feature_kinds:
+        feature_kinds.add("brightness", Brightness)
+    return group(recording, by="brightness", clusters=2, control="item", model=model())
+
+
+def test_clusters_of_pictures_are_groups_without_a_classifier(
+    recording: Recording, clustered: Groups, groups: Groups, tmp_path: Path
+) -> None:
+    light = groups.samples["group"] == "light"
+    names = clustered.samples.loc[light, "group"].unique()
+    # Brightness has two values: every light picture is in one cluster, and no dark one is.
+    assert len(names) == 1 and names[0] not in set(clustered.samples.loc[~light, "group"])
+    unit = unit_of(clustered, names[0], f"{TEXT}[0]")
+    assert (unit.auroc, unit.sign, unit.status) == (1.0, 1, "found")
+    findings = clustered.findings(names[0])
+    assert findings.classifiers == {"clusters of brightness": None}
+    assert "classifier" in kinds(findings)
+    clustered.save(tmp_path / "g")
+    assert Groups.load(tmp_path / "g").to_dict() == clustered.to_dict()
+
+
+def test_clusters_are_ranked_by_how_much_a_unit_controls_them(clustered: Groups) -> None:
+    """Unit 0 lights pictures, unit 1 is read by nothing: only the bright cluster is controlled."""
+    bright = max(clustered.groups, key=lambda name: unit_of(clustered, name, f"{TEXT}[0]").sign)
+    units = {name: [f"{TEXT}[0]", f"{TEXT}[1]"] for name in clustered.groups}
+    ranked = rank_groups(clustered, model(), units=units, items=12, seeds_per_item=1, baselines=19)
+    first = ranked.groups[0]
+    effects = {effect.unit: effect.addition.effect for effect in first.effects}
+    assert first.group in clustered.groups and effects == {f"{TEXT}[0]": 1.0, f"{TEXT}[1]": 0.0}
+    assert first.effects[0].unit == f"{TEXT}[0]" and first.low > 0.5
+    assert bright in {each.group for each in ranked.groups}
+    assert set(ranked.table()["group"]) == set(clustered.groups)
+
+
+def test_a_recorded_site_makes_clusters_and_its_own_units_are_not_tested(tmp_path: Path) -> None:
+    other = "denoiser/condition"
+    recording = record(
+        model(), _prompts(16, 8), 0, sites=[TEXT, other], out=tmp_path / "rec", progress=False
+    )
+    groups = group(recording, by=TEXT, clusters=2, control="item")
+    assert groups.classifier == f"clusters of {TEXT}"
+    sites = {unit.unit.partition("[")[0] for each in groups.groups.values() for unit in each.units}
+    assert sites == {other}
+    with pytest.raises(EvidenceError, match="do not classify pictures"):
+        rank_groups(groups, model(), items=12, baselines=19)
+
+
+def test_clusters_are_fitted_on_the_selection_half_alone() -> None:
+    values = np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.1], [-9.0, 0.0], [-9.0, 1.0]])
+    selection = np.array([True, True, True, True, False, False])
+    features: Any = None
+    clusters = fit_clusters("x", features, values, selection, 2, 0)
+    again = fit_clusters("x", features, np.vstack([values[:4], [[7, 7], [3, 1]]]), selection, 2, 0)
+    assert np.array_equal(clusters.centers, again.centers)
+    labels = clusters.probabilities(values[:4]).argmax(1)
+    assert labels[0] == labels[1] != labels[2] == labels[3]
+    with pytest.raises(EvidenceError, match="no 5 different samples"):
+        fit_clusters("x", features, values, selection, 5, 0)
+
+
+def test_a_classifier_or_what_to_cluster_by_is_needed(recording: Recording) -> None:
+    with pytest.raises(OptionError, match="Give a classifier"):
+        group(recording)
+    with pytest.raises(OptionError, match="Give a classifier"):
+        group(recording, classifier=LIGHT, by="embedding")
+    with pytest.raises(EvidenceError, match="no image encoder"):
+        group(recording, by="embedding", model=model())
+    with pytest.raises(RegistryError, match="Did you mean embedding"):
+        group(recording, by="embeding", model=model())
+
+
+def test_the_embedding_is_that_of_the_model_s_image_encoder(tmp_path: Path) -> None:
+    import torch
+    from tiny import tiny_model
+    from transformers import CLIPImageProcessor
+
+    opened = tiny_model()
+    recording = record(
+        opened, ["a cat", "a dog"], (0, 1), sites="prior/embedding", out=tmp_path / "rec", steps=1
+    )
+    pipeline = opened.pipeline
+    # This encoder takes pictures of 16 pixels.
+    pipeline.prior_image_processor = CLIPImageProcessor(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
+    )
+    inputs = pipeline.prior_image_processor(list(recording.pictures(range(4))), return_tensors="pt")
+    with torch.no_grad():
+        expected = pipeline.prior_image_encoder(inputs["pixel_values"]).image_embeds.numpy()
+    assert ImageEmbedding(recording, opened).of_samples() == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_group_is_held_against_each_other_one_that_shares_cells_with_it(

@@ -151,9 +151,17 @@ def test_units_are_named_by_machine_and_themes_scored_alike(scope, recorded, mod
     assert score.drawing is None
     found = views.search(names[named][0].text)["names"]
     assert named in {entry["unit"] for entry in found}
+    # A name that was drawn as well, and one whose fit the embedding decides.
+    file = scope / "names" / "000.json"
+    content = json.loads(file.read_text())
+    drawn = {"status": "found", "items": 12, "others": 99, "auroc": 0.91, "low": 0.8}
+    content[0] |= {"drawing": {**drawn, "high": 0.97, "p": 0.01, "q": 0.02}}
+    content[0]["detection"] |= {"basis": "embedding"}
+    file.write_text(json.dumps(content))
     commands.call(app, "export", scope, "--out", tmp_path / "site")
     text = (tmp_path / "site" / views.path(microscope.named(named).path) / "index.html").read_text()
-    assert "Named by machine" in text and "detection: " in text
+    assert "Named by machine" in text and "by the model's embedding" in text
+    assert "drawing: found, AUROC 0.91 (0.80 to 0.97), q 0.02" in text
 
 
 def test_build_names_units_where_it_is_asked_to(recorded, tmp_path):

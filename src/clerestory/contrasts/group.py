@@ -4,6 +4,8 @@
     groups["scared"].units[0].unit
     verify(groups.findings("scared"), model, classifier="lancet:mood", label="scared")
 
+    group(recording, by="embedding", control="place")     # clusters, without a classifier
+
 The class comes from the picture, so samples are compared only where they are alike: in the columns
 that are controlled, or else in the whole prompt, and in the template.
 """
@@ -11,7 +13,7 @@ that are controlled, or else in the whole prompt, and in the template.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,13 @@ from clerestory.classifiers import load_classifier
 from clerestory.classifiers.base import classifier_name
 from clerestory.contrasts.activations import RecordedActivations
 from clerestory.contrasts.arms import HALVES
+from clerestory.contrasts.clusters import (
+    Clusters,
+    Features,
+    cluster_names,
+    fit_clusters,
+    open_features,
+)
 from clerestory.contrasts.confounds import confound_warnings
 from clerestory.contrasts.contrast import contrast, provenance
 from clerestory.contrasts.design_makers import cell_design
@@ -40,8 +49,9 @@ from clerestory.contrasts.samples import (
     split_wording,
 )
 from clerestory.contrasts.splits import count_contrasts
-from clerestory.errors import EmptyArmError, EvidenceError, RegistryError
+from clerestory.errors import EmptyArmError, EvidenceError, OptionError, RegistryError
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.models import Model
 from clerestory.recordings.recording import Recording
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
@@ -58,7 +68,10 @@ PREDICTION, CONFIDENCE = "predicted.group", "predicted.group.confidence"
 def group(
     recording: Recording,
     *,
-    classifier: str | Callable[..., Any],
+    classifier: str | Callable[..., Any] | None = None,
+    by: str | None = None,
+    clusters: int = 8,
+    model: Model | None = None,
     classes: Sequence[str] = (),
     min_confidence: float = 0.0,
     picture_filter: str | None = None,
@@ -74,9 +87,16 @@ def group(
     controlled column and in the template. Cells that hold one side only are left out, and each
     other cell counts once.
 
+    With `by` instead of a classifier, samples are grouped by clusters that are fitted on the
+    selection half; the groups whose units detect them best come first.
+
     Args:
         recording: A recording with pictures.
         classifier: The name of the classifier, or a function with an attribute `classes`.
+        by: Instead of a classifier: `embedding`, the model's own image embedding of the pictures,
+            or the address of a recorded site, whose own units are then not tested.
+        clusters: How many clusters.
+        model: The recorded model, for `embedding`; by default it is opened.
         classes: The classes to compare; by default all that have enough cells.
         min_confidence: Pictures whose prediction is less probable are left out.
         picture_filter: `CLASSIFIER=CLASS`: other pictures are left out.
@@ -92,18 +112,23 @@ def group(
 
     Raises:
         EvidenceError: There is no group, or nothing to compare it with.
+        OptionError: Neither a classifier nor `by` is given, or both are.
         RegistryError: The classifier has no such class.
     """
-    classifier = classifier_name(classifier)
-    chosen, controlled = _classes(classifier, classes), split_names(control)
+    if (classifier is None) == (by is None):
+        raise OptionError("Give a classifier, or what to cluster by, such as by='embedding'.")
+    controlled = split_names(control)
+    grouping = _grouping(recording, classifier, by, clusters, model, seed)
+    chosen = _classes(grouping, classes)
     samples, pictures, warnings = _samples(
-        recording, classifier, chosen, min_confidence, picture_filter, controlled, seed
+        recording, grouping, chosen, min_confidence, picture_filter, controlled, seed
     )
     # Pictures of uncertain class belong to no side, rather than to the others.
     usable = samples[samples["usable"]]
     large = _large_classes(usable, chosen)
     options: dict[str, Any] = {
-        "classifier": classifier,
+        "classifier": grouping.name,
+        "clusters": clusters if by is not None else None,
         "classes": list(classes),
         "min_confidence": min_confidence,
         "picture_filter": picture_filter,
@@ -111,18 +136,19 @@ def group(
         "top": top,
         "seed": seed,
     }
-    model = recording.manifest["plan"]["model"]
+    recorded = recording.manifest["plan"]["model"]
     # One provenance for all groups: each group's findings can be saved alone.
-    origin = provenance(model["name"], model["weights"], recording.dictionaries, **options)
-    contrasts = count_contrasts(recording, ["group", classifier, *controlled, picture_filter])
+    origin = provenance(recorded["name"], recorded["weights"], recording.dictionaries, **options)
+    contrasts = count_contrasts(recording, ["group", grouping.name, *controlled, picture_filter])
     groups = {}
     with progress_bars(progress) as report:
         for name, table in large.items():
-            findings = _find(recording, table, controlled, top, report)
+            findings = _find(recording, table, controlled, top, report, grouping.site)
             findings = replace(
                 findings,
                 warnings=(*findings.warnings, *warnings),
-                classifiers=pictures.checks(),
+                # Clusters were checked by nobody.
+                classifiers={**pictures.checks(), **dict.fromkeys(grouping.unchecked)},
                 contrasts=contrasts,
                 provenance=origin,
             )
@@ -133,8 +159,12 @@ def group(
                 group_units(recording, findings, usable, name, others),
                 findings,
             )
+    if by is not None:
+        # Clusters have no order of their own.
+        groups = dict(sorted(groups.items(), key=lambda entry: -_detection(entry[1])))
     return Groups(
-        classifier=classifier,
+        classifier=grouping.name,
+        clusters=grouping.fitted,
         groups=groups,
         excluded=int((~samples["usable"]).sum()),
         controlled=controlled,
@@ -146,10 +176,79 @@ def group(
     )
 
 
+@dataclass(eq=False)
+class _Grouping:
+    """What gives samples their group: a classifier's name, or features to cluster by.
+
+    `site` is the site that the features are of, `fitted` the clusters once they are.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    features: Features | None = None
+    site: str = ""
+    seed: int = 0
+    fitted: Clusters | None = None
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        return () if self.features is None else (self.name,)
+
+    def labels(self, half: pd.Series[str]) -> pd.DataFrame:
+        """The cluster of each sample and its probability; fitted on the selection half."""
+        assert self.features is not None
+        values = self.features.of_samples()
+        selection = (half == HALVES[0]).to_numpy()
+        self.fitted = fit_clusters(
+            self.name, self.features, values, selection, len(self.classes), self.seed
+        )
+        probabilities = self.fitted.probabilities(values)
+        names = np.array(self.classes, dtype=object)[probabilities.argmax(1)]
+        return pd.DataFrame({PREDICTION: names, CONFIDENCE: probabilities.max(1)})
+
+
+def _grouping(
+    recording: Recording,
+    classifier: str | Callable[..., Any] | None,
+    by: str | None,
+    clusters: int,
+    model: Model | None,
+    seed: int,
+) -> _Grouping:
+    if by is None:
+        assert classifier is not None
+        name = classifier_name(classifier)
+        return _Grouping(name, load_classifier(name).classes)
+    if clusters < 2:
+        raise OptionError(f"clusters is {clusters}; groups need two or more.")
+    features, site = open_features(by, recording, model)
+    return _Grouping(f"clusters of {by}", cluster_names(clusters), features, site, seed)
+
+
+def _detection(group: Group) -> float:
+    """The highest lower limit among the units that were found; 0 without any."""
+    return max((unit.low for unit in group.units if unit.status == "found"), default=0.0)
+
+
 def _find(
-    recording: Recording, table: pd.DataFrame, controlled: Sequence[str], top: int, report: Any
+    recording: Recording,
+    table: pd.DataFrame,
+    controlled: Sequence[str],
+    top: int,
+    report: Any,
+    excluded: str,
 ) -> Findings:
     activations = RecordedActivations(recording, table.index.to_numpy())
+    # What samples are clustered by separates the clusters by definition; so do a dictionary's
+    # latents and the site that they are of.
+    base = excluded.partition(":")[0]
+    activations.steps = {
+        address: step
+        for address, step in activations.steps.items()
+        if not base or step[0].partition(":")[0] != base
+    }
+    if not activations.steps:
+        raise EvidenceError(f"Only {excluded} was recorded, which defines the clusters.")
     recorded = recording.samples.iloc[recording.rows].reset_index(drop=True)
     warnings = confound_warnings(recorded.loc[table.index], {}, table, controlled)
     samples = ContrastSamples(table, from_pictures=True, warnings=tuple(warnings))
@@ -192,17 +291,17 @@ def _cells(table: pd.DataFrame) -> int:
         return 0
 
 
-def _classes(classifier: str, classes: Sequence[str]) -> tuple[str, ...]:
-    known = load_classifier(classifier).classes
+def _classes(grouping: _Grouping, classes: Sequence[str]) -> tuple[str, ...]:
+    known = grouping.classes
     for name in classes:
         if name not in known:
-            raise RegistryError(f"{classifier} has no class {name!r}.{suggest(name, known)}")
+            raise RegistryError(f"{grouping.name} has no class {name!r}.{suggest(name, known)}")
     return tuple(dict.fromkeys(classes)) or known
 
 
 def _samples(
     recording: Recording,
-    classifier: str,
+    grouping: _Grouping,
     classes: Sequence[str],
     min_confidence: float,
     picture_filter: str | None,
@@ -217,7 +316,8 @@ def _samples(
     columns = [name for name in control if ":" not in name]
     # Names of classifiers contain signs that columns of queries cannot have: they are numbered.
     factors = {f"c{at}": name for at, name in enumerate(control) if ":" in name}
-    pictures = PictureClassifiers(recording, {"group": classifier, **factors}, picture_filter)
+    names = factors if grouping.features is not None else {"group": grouping.name, **factors}
+    pictures = PictureClassifiers(recording, names, picture_filter)
     recorded = recording.samples.iloc[recording.rows].reset_index(names="sample")
     for name in columns:
         _check_column(recorded, name)
@@ -230,6 +330,8 @@ def _samples(
     predictions = pd.concat(
         [labels[name].reset_index(drop=True)[half == name] for name in HALVES]
     ).sort_index()
+    if grouping.features is not None:
+        predictions = pd.concat([predictions, grouping.labels(half)], axis=1)
     usable = (predictions[CONFIDENCE] >= min_confidence) & predictions[PREDICTION].isin(classes)
     if PASSED in predictions:
         usable &= predictions[PASSED].astype(bool)
@@ -253,6 +355,12 @@ def _samples(
     warnings += sample_warnings(recording, table[table["usable"]])
     warnings += latent_warnings(recording)
     warnings += pictures.warnings()
+    if grouping.features is not None:
+        text = (
+            f"Groups are {grouping.name}: nobody named what they share, and the model's own parts "
+            "define them."
+        )
+        warnings.append(EvidenceWarning("classifier", text))
     return table.drop(columns="arm"), pictures, warnings
 
 

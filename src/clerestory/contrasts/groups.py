@@ -22,6 +22,8 @@ from clerestory.reporting.results import Provenance, Result
 if TYPE_CHECKING:
     import pandas as pd
 
+    from clerestory.contrasts.clusters import Clusters
+
 __all__ = ["FILE", "Group", "GroupUnit", "Groups", "findings_folder"]
 
 FILE, SAMPLES = "groups.json", "samples.parquet"
@@ -86,6 +88,8 @@ class Groups(Result):
         samples: A row for each sample: its `group`, its `half`, its number as `sample`; the index
             is its position among the good samples.
         provenance: Version, recorded model and options.
+        clusters: The clusters, as a classifier of pictures; None where the groups are classes, and
+            in groups that were loaded.
     """
 
     figures_file = FILE
@@ -96,6 +100,7 @@ class Groups(Result):
     warnings: tuple[EvidenceWarning, ...]
     samples: pd.DataFrame
     provenance: Provenance
+    clusters: Clusters | None = None
 
     def __getitem__(self, name: str) -> Group:
         if name not in self.groups:

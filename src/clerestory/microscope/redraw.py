@@ -135,16 +135,9 @@ def open_model(microscope: Microscope) -> Model:
     Raises:
         RecordingError: The model of this name is another one now.
     """
-    from clerestory import load
-    from clerestory.recordings.plan import check_model
+    from clerestory.recordings.identity import open_recorded_model
 
-    recorded = microscope.plan.model
-    options: dict[str, Any] = dict(recorded.load_options)
-    model = load(recorded.name, fetch=False, **options)
-    # Another model would be edited by directions of the recorded one. Precision may differ between
-    # the machine that recorded and this one.
-    check_model(model, recorded, any_dtype=True)
-    return model
+    return open_recorded_model(microscope.plan.model)
 
 
 def edit_of(unit: Unit, mode: str, level: float) -> Edit:

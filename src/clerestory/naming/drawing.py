@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.seeds import item_seeds
 from clerestory.naming.candidates import fits_words
 from clerestory.naming.detection import levels, scored_status
@@ -140,13 +141,12 @@ def draw(
     prompts = [frames[at].replace("{name}", word) for word in drawn for at in chosen]
     # An item's words share its noise, and items do not.
     seeds = [item_seeds(items[at], 1, SEED_NUMBER)[0] for _ in drawn for at in chosen]
-    planned = recording.store.plan.read
     values = prompt_values(
         recording,
         model,
         prompts,
         seeds,
-        {site: planned[site] for site in sites},
+        {site: _selection(recording, site) for site in sites},
         progress=progress,
         label="drawing names",
     )
@@ -157,6 +157,12 @@ def draw(
             for site, array in values.items()
         },
     )
+
+
+def _selection(recording: Recording, site: str) -> SiteSelection:
+    """What was read at a site; of latents, the steps of the site that they are of."""
+    planned, attached = recording.store.plan.read, recording.latents(site)
+    return planned[site] if attached is None else SiteSelection(None, planned[attached.base].steps)
 
 
 def drawing_scores(

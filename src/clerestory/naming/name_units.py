@@ -107,8 +107,7 @@ def _columns(recording: Recording, sites: str, units: Sequence[str]) -> dict[str
     """The columns of each site whose units get names."""
     if not units:
         return {
-            site: list(range(recording.store.layouts[site].shape[-1]))
-            for site in recording.match(sites)
+            site: list(range(recording.layout(site).shape[-1])) for site in recording.match(sites)
         }
     columns: dict[str, list[int]] = {}
     for unit in units:

@@ -61,7 +61,7 @@ def recorded_units(recording: Recording, address: str) -> list[int]:
     Returns:
         Numbers; from 0 where all units were recorded.
     """
-    layout = recording.store.layouts[address]
+    layout = recording.layout(address)
     return list(layout.labels.get("unit", range(layout.shape[-1])))
 
 

@@ -1,0 +1,1 @@
+"""What `group --by` clusters samples by, one file for each kind."""
