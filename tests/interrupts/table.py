@@ -88,6 +88,22 @@ def _(valid, out, patch):
     return ["draw", "a cat", "--out", out, "--seeds", "0:2", "--steps", 2]
 
 
+@case("attention")
+def _(valid, out, patch):
+    return [
+        "attention",
+        "a cat",
+        "--layers",
+        "prior.*",
+        "--words",
+        "cat",
+        "--steps",
+        2,
+        "--out",
+        out,
+    ]
+
+
 @case("record", resumable=True)
 def _(valid, out, patch):
     how = ["--sites", "text.*/mlp", "--batch", 1, "--chunk", 1, "--steps", 2]
