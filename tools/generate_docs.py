@@ -98,6 +98,7 @@ def registries() -> str:
     """Everything that is looked up by name, with the first line of what it says of itself."""
     from clerestory.classifiers.base import classifier_kinds
     from clerestory.contrasts import direction_methods
+    from clerestory.contrasts.clusters import feature_kinds
     from clerestory.edits.base import edits
     from clerestory.maximization.base import searches
     from clerestory.models.core.family import families
@@ -115,6 +116,7 @@ def registries() -> str:
         direction_methods,
         edits,
         classifier_kinds,
+        feature_kinds,
         searches,
         suppression_methods,
         styles,

@@ -13,12 +13,14 @@ from helpers import planted_cause
 from helpers.recordings import recording_of
 from tiny import tiny_model
 
+from clerestory.dictionaries import Dictionary
+from clerestory.dictionaries.kinds.relu import ReLU
 from clerestory.errors import EvidenceError, RecordingError, SiteError
 from clerestory.naming import UnitNames, may_be_shown, name_units, score_texts
 from clerestory.naming.candidates import closest
 from clerestory.naming.embeddings import JointSpace
 from clerestory.naming.samples import NamingSamples
-from clerestory.recordings import record
+from clerestory.recordings import Recording, record
 
 SITE, TEXT = "text.blocks.1/mlp", "text.blocks.0/mlp"
 WORDS = ["owl", "fox", "elk", "bee", "ant", "cat", "hen", "pig", "cow", "rat", "boar", "wolf"]
@@ -179,6 +181,27 @@ def test_a_word_is_not_found_by_drawing_more_often_than_the_level(model_names: A
     assert len(p) == len(texts)
     assert (p <= 0.05).mean() < 0.05 + 3 * (0.05 * 0.95 / len(p)) ** 0.5
     assert not any(score.drawing.status == "found" for score in scores if score.drawing)
+
+
+def test_latents_of_a_dictionary_are_named_like_units(model_names: Any) -> None:
+    """A dictionary of rectified units: its first latent is the unit that `glass` raises."""
+    _, recorded, _ = model_names
+    dictionary = Dictionary(
+        encoder=torch.eye(6),
+        encoder_bias=torch.zeros(6),
+        decoder=torch.eye(6),
+        decoder_bias=torch.zeros(6),
+        activation=ReLU(),
+    )
+    model, recording = planted_cause.model(), Recording.open(recorded.store.folder.where)
+    for target in (model, recording):
+        target.attach(dictionary, "own", site=TEXT)
+    unit = f"{TEXT}:own[0]"
+    (name,) = name_units(
+        recording, model, units=[unit], names=1, vocabulary=OTHERS, others=39
+    ).names
+    assert (name.unit, name.text, name.detection.status) == (unit, "glass", "found")
+    assert name.drawing is not None and name.drawing.status == "found"
 
 
 def test_another_model_is_refused(model_names: Any) -> None:

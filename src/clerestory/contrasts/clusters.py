@@ -59,7 +59,7 @@ class Features(Protocol):
 FeatureKind: TypeAlias = Callable[["Recording", "Model"], Features]
 
 feature_kinds: Registry[FeatureKind] = Registry(
-    "feature", package="clerestory.contrasts.features", group="clerestory.features"
+    "feature of clusters", package="clerestory.contrasts.features", group="clerestory.features"
 )
 """Functions of the recording and its model, by what `group --by` calls them."""
 
