@@ -22,6 +22,7 @@ from studies.fakes import Fake, Fresh, fake_study
 from suppression.rules import PRESERVE, UNWANTED, Painted, colours
 from tiny import tiny_model
 
+from clerestory.dictionaries import Dictionary
 from clerestory.recordings.template import Template
 from clerestory.studies import Study
 from clerestory.studies.tasks import Task
@@ -118,6 +119,23 @@ def _(valid, out, patch):
         for path in parts[:: len(parts) // 3]:
             path.write_bytes(path.read_bytes()[:-3])
     return ["recording", "verify", out, "--repair"]
+
+
+@case("dictionary train", resumable=True, vary=("curves.png",))
+def _(valid, out, patch):
+    pytest.importorskip("sae_lens", reason="training needs the extra `dictionaries`")
+    # A checkpoint after every update, so that an interrupt has something to resume.
+    patch.setattr("clerestory.dictionaries.training.INTERVAL", 0.0)
+    how = ["--latents", 8, "--k", 2, "--updates", 3, "--rows", 8, "--held-out", 0.3]
+    return ["dictionary", "train", valid.recording, "--site", SITE, *how, "--out", out]
+
+
+@case("dictionary convert")
+def _(valid, out, patch):
+    folder = out.parents[1] / "dictionary"
+    if not folder.exists():
+        Dictionary.random(6, 12, site=SITE).save(folder)
+    return ["dictionary", "convert", folder, "--out", out]
 
 
 @case("find")
