@@ -27,6 +27,7 @@ class Planted(Model):
 
     name, revision, pipeline, conditioning_site = "planted", "", None, "decoder/condition"
     defaults = Options()
+    dictionaries: ClassVar[dict[str, Any]] = {}
     sites: ClassVar[dict[str, Any]] = {"decoder/out": SimpleNamespace(stage="decoder")}
     family = SimpleNamespace(check_prompts=lambda prompts: None, encoder_stages=(), windows={})
 

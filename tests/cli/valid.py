@@ -76,6 +76,15 @@ class Valid:
         return SteeredModel(self._opened, [edit]).save(self.root / "steered")
 
     @cached_property
+    def dictionary(self) -> Path:
+        """A random one, of the recorded site."""
+        from clerestory.dictionaries import Dictionary
+
+        width = self._opened.sites[SITE].shape[1]
+        Dictionary.random(width, 12, site=SITE).save(self.root / "dictionary")
+        return self.root / "dictionary"
+
+    @cached_property
     def scope(self) -> Path:
         """A microscope of the recording."""
         from clerestory.microscope import Themes, build

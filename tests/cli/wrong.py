@@ -29,7 +29,7 @@ __all__ = ["Case", "Command", "Parameter", "cases", "commands"]
 
 Make = Callable[[Valid, Path], object]
 """A wrong value, made of valid ones in a folder of its own."""
-FIRST, SHARED = "sites", ("--model", "--prior", "--lora", "--config")
+FIRST, SHARED = "sites", ("--model", "--prior", "--lora", "--config", "--dictionary")
 """Options that one module reads for all commands: in full for the first, and for others briefly."""
 EVERYWHERE = ("empty", "not there", "empty folder")
 LINUX_MEMORY = "/proc/self/mem"

@@ -243,7 +243,7 @@ def test_a_microscope_redraws_with_the_model_that_was_recorded(change, tmp_path,
     plan = Recording.open(tmp_path / "rec").store.plan
     if callable(change):
         change(now.pipeline)
-    monkeypatch.setattr("clerestory.load", lambda *_, **__: now)
+    monkeypatch.setattr("clerestory.models.load", lambda *_, **__: now)
     if change is None:
         assert open_model(SimpleNamespace(plan=plan)) is now
         now.pipeline.to(torch.bfloat16)

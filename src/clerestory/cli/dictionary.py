@@ -126,7 +126,9 @@ def train(
     source: Any = where
     if where is not None:
         if prompts is not None or model.name:
-            raise OptionError("Give a recording, or --model and --prompts, not both.")
+            raise OptionError(
+                f"{where} is taken for a recording: give it, or --model and --prompts, not both."
+            )
     elif prompts is None:
         raise OptionError("Give a recording, or --prompts that the model is to draw.")
     else:

@@ -62,13 +62,20 @@ def group(
     takes.
     """
     from clerestory.causal.group_control import rank_groups
+    from clerestory.classifiers import load_classifier
     from clerestory.cli import console
     from clerestory.contrasts import group as group_pictures
     from clerestory.contrasts.group_page import page
+    from clerestory.errors import OptionError
     from clerestory.io.writing import atomic_folder
     from clerestory.recordings import Recording
     from clerestory.recordings.identity import open_recorded_model
 
+    if others and not rank_by_control:
+        raise OptionError(f"--other {others[0]} is of use with --rank-by-control alone.")
+    for name in others or ():
+        # A misspelt one is told before the pictures are grouped, not after.
+        load_classifier(name)
     opened = Recording.open(recording)
     attach_dictionaries([opened], dictionary)
     # Opened once, for the image encoder and for drawing.

@@ -247,6 +247,7 @@ def train(
             another training, or there are too few items.
         SiteError: No site or several match.
     """
+    trainers[kind]  # an unknown one is told before anything is drawn or written
     division = Division(held_out, positions, seed)
     _check_share(held_out, positions)
     found: Source
