@@ -120,6 +120,7 @@ class StubModel(Model):
 
     pipeline, description = None, ""
     sites: ClassVar[Any] = {}
+    dictionaries: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, name: str, revision: str) -> None:
         self.name, self.revision, self.profile = name, revision, ModelProfile()

@@ -27,6 +27,7 @@ class Painted(Model):
 
     name, pipeline, description = "painted", None, ""
     sites: ClassVar[dict[str, Any]] = {}
+    dictionaries: ClassVar[dict[str, Any]] = {}
     profile = ModelProfile()
     conditioning_site = "denoiser/condition"
     conditioning_sites = ("denoiser/condition", "denoiser/pooled")
