@@ -86,7 +86,8 @@ def test_probing_finds_the_branches_steps_and_noise_levels_of_a_known_family(nam
     for stage, (ours, theirs) in chosen.items():
         if name == "unclip" and branch == "uncond" and stage == "denoiser":
             continue
-        prompts = ["a cat", "a dog by me"]
+        # Bria pads no prompt, and which positions match is not known of an unknown pipeline.
+        prompts = ["a cat", "a cat" if name == "bria" else "a dog by me"]
         both = {"pool": "none", "branch": branch, "seeds": 3, **options}
         expected = native.run(prompts, read=ours, **both).read(ours)
         found = learned.run(prompts, read=theirs, **both).read(theirs)
@@ -199,6 +200,17 @@ def test_guidance_that_ends_on_the_way_is_an_error_rather_than_a_wrong_branch():
     with pytest.raises(SiteError, match=r"more or less often than in a short run.*probe=False"):
         model.run("cat", 3, steps=4, read="denoiser/prediction")
     assert model.run("cat", 3, steps=4).pictures is not None
+
+
+def test_prompts_of_different_lengths_that_are_not_padded_are_pooled_or_refused():
+    model = as_unknown(built(FAMILIES["bria"]))
+    site = next(address for address in model.sites if address.startswith("text"))
+    how = {"read": site, "pictures": False, **SMALL}
+    prompts = ["a cat", "a dog by me"]
+    run = model.run(prompts, 3, pool="none", **how)
+    with pytest.raises(SiteError, match=r"Samples have .* positions at .*: pool them"):
+        run.read(site)
+    assert model.run(prompts, 3, pool="mean", **how).read(site).sizes["sample"] == 2
 
 
 def test_rows_that_cannot_be_told_apart_are_said_and_stay_mixed():

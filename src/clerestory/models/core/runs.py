@@ -57,9 +57,20 @@ class SiteValues:
         """All batches joined: float32 `[sample, step, unit]`, or with positions before units.
 
         Positions that a sample does not have are NaN.
+
+        Raises:
+            SiteError: Batches have different numbers of positions, and of an unknown pipeline it
+                is not known which of these match.
         """
         if self.lengths is not None:
             return _pad(self.batches, self.lengths)
+        counts = {batch.shape[2:-1] for batch in self.batches}
+        if len(counts) > 1:
+            fewest, most = min(counts)[0], max(counts)[0]
+            raise SiteError(
+                f"Samples have {fewest} to {most} positions at {self.address}, and it is not known "
+                "which of these match: pool them (pool='mean'), or run prompts of one length."
+            )
         # A single batch is not copied.
         return self.batches[0] if len(self.batches) == 1 else np.concatenate(self.batches)
 
