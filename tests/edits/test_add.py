@@ -52,7 +52,7 @@ def test_the_direction_is_kept_as_it_was():
         ({"direction": [1.0, float("nan")]}, "finite"),
         ({"strength": float("inf")}, "finite"),
         ({"strength": [[1.0]]}, r"strength\[0\] is \[1.0\]; it must be a valid number"),
-        ({"site": "a/mlp[3]"}, "single units"),
+        ({"site": "a/mlp[3]"}, "not units or heads"),
     ],
 )
 def test_what_cannot_be_added_is_refused(arguments, words):

@@ -54,7 +54,7 @@ class Noise(RuleModel):
     """Draws colours at random, by prompt and seed; but ravens are green, "known" red and blue."""
 
     profile, conditioning_site = ModelProfile(), "denoiser/condition"
-    revision, load_options, pipeline = "", {}, None
+    revision, load_options, pipeline, dictionaries = "", {}, None, {}
 
     def __init__(self):
         def random(channel):
