@@ -11,7 +11,8 @@ from beside import ratio
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from families import built, flux, small_model, stable_diffusion, tiny_unet
+from families import built, flux, small_model, stable_diffusion
+from tiny_parts import tiny_unet
 
 PROMPTS = ["a cat and a dog", "a dog and a cat"]
 SIDE, STEPS, ROUNDS = 64, 2, 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from clerestory.contrasts import Findings, Groups, group
 from clerestory.contrasts.clusters import feature_kinds, fit_clusters
 from clerestory.contrasts.features.embedding import ImageEmbedding
 from clerestory.errors import EvidenceError, OptionError, RegistryError
+from clerestory.models import wrap
 from clerestory.recordings import Recording, record
 
 TEXT = "text.blocks.0/mlp"
@@ -152,7 +154,7 @@ def test_pictures_of_other_kinds_or_with_little_confidence_are_left_out(
 
 
 @pytest.fixture(scope="module")
-def clustered(recording: Recording, tmp_path_factory: pytest.TempPathFactory) -> Groups:
+def clustered(recording: Recording) -> Iterator[Groups]:
     """Clusters by brightness, of which the planted model makes two."""
 
     @dataclass(frozen=True)
@@ -166,9 +168,9 @@ def clustered(recording: Recording, tmp_path_factory: pytest.TempPathFactory) ->
         def of_pictures(self, pictures: np.ndarray) -> np.ndarray:
             return pictures.mean((1, 2)).astype(float)
 
-    if "brightness" not in feature_kinds:
-        feature_kinds.add("brightness", Brightness)
-    return group(recording, by="brightness", clusters=2, control="item", model=model())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(feature_kinds._entries, "brightness", Brightness)
+        yield group(recording, by="brightness", clusters=2, control="item", model=model())
 
 
 def test_clusters_of_pictures_are_groups_without_a_classifier(
@@ -239,12 +241,13 @@ def test_a_classifier_or_what_to_cluster_by_is_needed(recording: Recording) -> N
 
 def test_the_embedding_is_that_of_the_model_s_image_encoder(tmp_path: Path) -> None:
     import torch
-    from tiny import tiny_model
+    from tiny import tiny_pipeline
     from transformers import CLIPImageProcessor
 
-    opened = tiny_model()
+    opened = wrap(tiny_pipeline())
+    how: Any = {"steps": 2, "prior_steps": 2, "height": 16, "width": 16}
     recording = record(
-        opened, ["a cat", "a dog"], (0, 1), sites="prior/embedding", out=tmp_path / "rec", steps=1
+        opened, ["a cat", "a dog"], (0, 1), sites="prior/embedding", out=tmp_path / "rec", **how
     )
     pipeline = opened.pipeline
     # This encoder takes pictures of 16 pixels.
