@@ -237,7 +237,7 @@ def test_what_cannot_be_encoded_is_refused(tmp_path):
     recording.attach(small_dictionary(16), "glass", site=TEXT)
     with pytest.raises(SiteError, match="no unit 40"):
         recording.read(f"{TEXT}:glass[40]")
-    from clerestory.contrasts.samples import latent_warnings
+    from clerestory.contrasts.sample_warnings import latent_warnings
 
     # Values that were pooled over positions are no position's.
     assert [each.kind for each in latent_warnings(recording)] == ["other"]

@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,10 @@ def test_a_dictionary_encodes_and_decodes_as_the_network_of_sae_lens(kind, plant
     run = training.Training(stream, settings)
     for _ in range(40):
         run.update()
-    dictionary, network = run.dictionary(), run._network
+    network = run._network
+    # With its own threshold, before it is set on rows.
+    activation = run._trainer.activation(network, training.weights(network)[1])
+    dictionary = replace(run.dictionary(), activation=activation)
     values = stream.rows[:200]
     scaled = stream.normalization.apply(values)
     with torch.no_grad():
@@ -140,6 +144,21 @@ def test_a_dictionary_encodes_and_decodes_as_the_network_of_sae_lens(kind, plant
     assert torch.allclose(dictionary.encode(values), latents, atol=1e-4)
     assert torch.allclose(dictionary.reconstruct(values), decoded, atol=1e-4)
     assert (latents > 0).any()
+
+
+@pytest.mark.parametrize("kind", ["batchtopk", "matryoshka"])
+def test_few_updates_are_enough_for_k_latents_per_position(kind, planted_recording):
+    source = training.RecordingSource(planted_recording, SITE, training.Division())
+    stream = training.ActivationStream(source, 128, 1000)
+    settings = training.TrainingSettings(
+        kind, 32, 3, 0.0, 5, 128, 3e-3, "standard", 20, 1000, seed=0
+    )
+    run = training.Training(stream, settings)
+    for _ in range(5):
+        run.update()
+    held_out = torch.from_numpy(source.held_out().values)
+    active = run.dictionary().encode(held_out) > 0
+    assert active.float().sum(-1).mean() == pytest.approx(3, rel=0.1)
 
 
 def _saved(network, sae):

@@ -28,7 +28,8 @@ from clerestory.contrasts.direction_methods import direction_methods
 from clerestory.contrasts.evidence import UnitKind
 from clerestory.contrasts.findings import Findings
 from clerestory.contrasts.predictions import PictureClassifiers
-from clerestory.contrasts.samples import contrast_samples, latent_warnings, split_names
+from clerestory.contrasts.sample_warnings import latent_warnings
+from clerestory.contrasts.samples import contrast_samples, split_names
 from clerestory.contrasts.splits import combine_splits, count_contrasts
 from clerestory.errors import EvidenceError
 from clerestory.recordings.recording import Recording

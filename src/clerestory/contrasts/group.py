@@ -39,12 +39,11 @@ from clerestory.contrasts.findings import SAMPLE_COLUMNS, Findings
 from clerestory.contrasts.group_units import group_units
 from clerestory.contrasts.groups import Group, Groups
 from clerestory.contrasts.predictions import PASSED, PictureClassifiers
+from clerestory.contrasts.sample_warnings import latent_warnings, sample_warnings
 from clerestory.contrasts.samples import (
     ContrastSamples,
     item_names,
-    latent_warnings,
     random_halves,
-    sample_warnings,
     split_names,
     split_wording,
 )

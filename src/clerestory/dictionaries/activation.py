@@ -20,7 +20,23 @@ from torch import Tensor
 from clerestory.errors import DictionaryError
 from clerestory.registry import Registry
 
-__all__ = ["Activation", "activations", "kind_of", "make_activation"]
+__all__ = ["Activation", "activations", "check_k", "kind_of", "make_activation"]
+
+
+def check_k(k: int, latents: int) -> None:
+    """Check a number of active latents.
+
+    Args:
+        k: The number.
+        latents: The dictionary's number of latents.
+
+    Raises:
+        DictionaryError: It is out of range, or no whole number.
+    """
+    if not isinstance(k, int) or not 1 <= k <= latents:
+        raise DictionaryError(
+            f"k is {k}; it must be a whole number from 1 to the {latents} latents."
+        )
 
 
 # Compared by identity (`eq=False`), since tensors compare element by element.

@@ -28,6 +28,7 @@ __all__ = [
     "formats",
     "has_files",
     "read_config",
+    "read_k",
     "read_pickle",
     "read_weights",
     "take",
@@ -134,6 +135,25 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DictionaryError(f"{path} is no configuration of a dictionary.")
     return content
+
+
+def read_k(config: Mapping[str, Any], path: Path) -> int:
+    """Number of active latents from a configuration.
+
+    Args:
+        config: The fields.
+        path: The dictionary, for the message.
+
+    Returns:
+        `k`.
+
+    Raises:
+        DictionaryError: There is none, or it is no whole number.
+    """
+    k = config.get("k")
+    if not isinstance(k, int):
+        raise DictionaryError(f"{path} has no whole number k, but {k!r:.40}.")
+    return k
 
 
 def read_weights(folder: Path, name: str) -> dict[str, Tensor]:

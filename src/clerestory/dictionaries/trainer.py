@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from clerestory.dictionaries.activation import Activation
+from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.errors import DictionaryError
 from clerestory.registry import Registry
 
@@ -88,6 +89,18 @@ class Trainer(ABC):
         Returns:
             The function.
         """
+
+    def calibrate(self, dictionary: Dictionary, rows: Tensor) -> Dictionary:
+        """Adjust a trained dictionary to rows that it was trained on; by default as it is.
+
+        Args:
+            dictionary: The dictionary.
+            rows: Activations as the model made them, `[row, unit]`.
+
+        Returns:
+            The dictionary to use.
+        """
+        return dictionary
 
 
 trainers: Registry[type[Trainer]] = Registry(

@@ -119,7 +119,7 @@ class Training:
         """
         tensors, lengths = weights(self._network)
         fields: dict[str, Any] = {**tensors, "metadata": metadata or {}}
-        return Dictionary(
+        dictionary = Dictionary(
             **fields,
             activation=self._trainer.activation(self._network, lengths),
             normalization=self.stream.normalization.to("cpu"),
@@ -127,6 +127,7 @@ class Training:
             apply_b_dec_to_input=True,
             site=self.stream.source.site,
         )
+        return self._trainer.calibrate(dictionary, self.stream.rows)
 
     def measure(self, held_out: Rows, loss: float) -> None:
         """Add a row to the curves.

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
-
 from clerestory.arguments import checked
-from clerestory.errors import DictionaryError, ModelError, OptionError, PromptError
+from clerestory.errors import DictionaryError, ModelError, PromptError
 from clerestory.models.core.attention_layers import Direction
 from clerestory.models.core.bindings import Bindings
 from clerestory.models.core.family import Family, SiteHook, TapCallback
@@ -18,13 +16,12 @@ from clerestory.models.core.latents import (
     base_of,
     hooks_with_latents,
 )
-from clerestory.models.core.pipeline_digests import pipeline_state
-from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
-from clerestory.models.core.requests import Request, list_samples
+from clerestory.models.core.opened_state import OpenedState
+from clerestory.models.core.pipeline_state import hold_pipeline
+from clerestory.models.core.requests import Request, changed_options, list_samples
 from clerestory.models.core.runner import run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
-from clerestory.models.core.weight_digests import WeightVersions, is_readable, weight_versions
 from clerestory.models.profile import ModelProfile
 from clerestory.registry import suggest
 from clerestory.reporting.progress import progress_bars
@@ -70,24 +67,21 @@ class Model:
         self._hooks: tuple[Sequence[SiteHook], dict[str, SiteHook]] | None = None
         self._dictionaries: dict[str, AttachedDictionary] = {}
         self._reopen: Callable[[], Model] | None = None
-        # Empty where neither revision nor `reopen` says what was opened.
-        self._opened_state = pipeline_state(family.pipeline) if revision else ""
-        self._bindings = self._opened_bindings = Bindings.of(family)
-        self._versions: WeightVersions = ()
-        self.revision = revision
+        self._bindings = Bindings.of(family)
+        self._opened = OpenedState(family.pipeline, self._bindings, revision)
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {len(self.family.site_hooks)} sites)"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Imported here, since loading stands above this module.
-        from clerestory.models.loading.pickling import pack_pipeline
+        from clerestory.models.loading.pickling import pack_pipeline, rebuild_model, reopen_model
 
         self.rebind()
         reopen = self.reopen
         if reopen is not None:
             # A name is smaller than weights, and opening it again checks the files again.
-            return _reopen, (reopen, self.defaults, self._dictionaries)
+            return reopen_model, (reopen, self.defaults, self._dictionaries)
         state = {
             "defaults": self.defaults,
             "revision": self.revision,
@@ -95,7 +89,7 @@ class Model:
             "load_options": self.load_options,
         }
         pipeline = pack_pipeline(self.pipeline)
-        return _rebuild, (self.name, type(self.family), pipeline, state, self._dictionaries)
+        return rebuild_model, (self.name, type(self.family), pipeline, state, self._dictionaries)
 
     @property
     def reopen(self) -> Callable[[], Model] | None:
@@ -104,13 +98,13 @@ class Model:
         None where it was made from a pipeline object, or where weights, scheduler or settings were
         changed since it was opened.
         """
-        return self._reopen if self._reopen is not None and self._is_as_opened() else None
+        return self._reopen if self._reopen is not None and self._opened.is_current() else None
 
     @reopen.setter
     def reopen(self, reopen: Callable[[], Model] | None) -> None:
         self._reopen = reopen
         if reopen is not None:
-            self._opened_state = pipeline_state(self.pipeline)
+            self._opened.remember()
 
     @property
     def revision(self) -> str:
@@ -118,41 +112,11 @@ class Model:
 
         "" where it is unknown, and where parts or weights were changed since the model was opened.
         """
-        if not self._revision:
-            return ""
-        versions = weight_versions(self._networks())
-        # Compared only where torch has counted a change: comparing weights takes a moment.
-        if versions != self._versions:
-            self._versions = versions
-            self._has_revision = self._keeps_revision()
-        return self._revision if self._has_revision else ""
+        return self._opened.revision
 
     @revision.setter
     def revision(self, revision: str) -> None:
-        self._revision = revision
-        self._has_revision = True
-        self._versions = weight_versions(self._networks()) if revision else ()
-        self._opened_dtype = getattr(self.pipeline, "dtype", None)
-
-    def _networks(self) -> list[nn.Module]:
-        parts = pipeline_parts(self.pipeline).values()
-        return [part for part in parts if isinstance(part, nn.Module)]
-
-    def _keeps_revision(self) -> bool:
-        """Whether parts and weights are those that the revision is of."""
-        # A LoRA that is unloaded leaves the layers that were there before, and one that was fused
-        # first its weights in them.
-        if self.replaced_parts:
-            return False
-        # Rounded or offloaded weights are still those of the revision, and cannot be compared.
-        is_rounded = getattr(self.pipeline, "dtype", None) != self._opened_dtype
-        if is_rounded or not all(map(is_readable, self._networks())):
-            return self._has_revision
-        return self._is_as_opened()
-
-    def _is_as_opened(self) -> bool:
-        """Whether weights, schedulers and settings are those that were opened."""
-        return self._opened_state in ("", pipeline_state(self.pipeline))
+        self._opened.set_revision(revision)
 
     @property
     def description(self) -> str:
@@ -183,9 +147,8 @@ class Model:
         if self._sites is None or self._sites[0] is not self.family.site_hooks:
             with hold_pipeline(self.pipeline), progress_bars() as progress:
                 self.family.prepare(self.defaults, progress)
-            found = [hook.site for hook in self.hooks_by_address.values()]
-            sites = Sites(found, self.family.conditioning_site)
-            self._sites = self.family.site_hooks, sites
+            sites = [hook.site for hook in self.hooks_by_address.values()]
+            self._sites = self.family.site_hooks, Sites(sites, self.family.conditioning_site)
         return self._sites[1]
 
     @property
@@ -254,7 +217,7 @@ class Model:
     @property
     def replaced_parts(self) -> list[str]:
         """Parts of the pipeline that are not as they were opened: others, or with other modules."""
-        return self._opened_bindings.changed_parts(self.pipeline)
+        return self._opened.replaced_parts
 
     @checked(options=OPTION_NAMES)
     def run(
@@ -307,8 +270,7 @@ class Model:
         Raises:
             SiteError: A site, unit, step or branch does not exist in this run.
             PromptError: A prompt is empty, too long, or lacks the word that is pooled.
-            OptionError: An argument is out of range.
-            OptionError: An option is unknown, or the model cannot draw so.
+            OptionError: An argument or option is out of range, unknown or without effect.
             EditError: An edit changes the shape of an activation, names positions that its site
                 does not have, or makes values that are not finite.
             ModelError: Values are not finite without an edit.
@@ -507,29 +469,7 @@ class Model:
             OptionError: An option is unknown or would change nothing, or the model cannot draw
                 pictures of that size.
         """
-        options = self.defaults.replace(**changed)
-        self.family.check_extra(options)
-        for name in set(changed) - {"extra"}:
-            value, default = getattr(options, name), getattr(self.defaults, name)
-            if value != default and name not in self.family.option_names:
-                raise OptionError(
-                    f"{name} is {value!r:.80}, which would change nothing: {self.name} draws by "
-                    f"{', '.join(self.family.option_names)}."
-                )
-        if options.negative and not self.family.reads_negative(options):
-            option = self.family.negative_option
-            hint = f"give {option} above 1, or no negative prompt" if option else "it takes none"
-            raise OptionError(
-                f"The negative prompt {options.negative!r:.80} would change nothing: {hint}."
-            )
-        for name in ("height", "width"):
-            # Checked here: diffusers rounds or refuses such sizes only once the text side has run.
-            if getattr(options, name) % self.family.size_multiple:
-                raise OptionError(
-                    f"{name} is {getattr(options, name)}; {self.name} draws multiples of"
-                    f" {self.family.size_multiple}."
-                )
-        return options
+        return changed_options(self, changed)
 
     @checked()
     def check_prompt(self, prompt: str) -> None:
@@ -558,28 +498,3 @@ class Model:
     def vocabulary(self) -> list[str]:
         """Words that the model has tokens of; empty where that is not known."""
         return self.family.vocabulary()
-
-
-def _reopen(
-    load: Callable[[], Model], defaults: Options, dictionaries: dict[str, AttachedDictionary]
-) -> Model:
-    model = load()
-    model.defaults = defaults
-    model._dictionaries = dictionaries
-    return model
-
-
-def _rebuild(
-    name: str,
-    family: type[Family],
-    pipeline: bytes,
-    state: dict[str, Any],
-    dictionaries: dict[str, AttachedDictionary],
-) -> Model:
-    from clerestory.models.loading.pickling import unpack_pipeline
-
-    # Families cache tokens in ways that cannot be pickled, so theirs is built anew.
-    build: Callable[[Any], Family] = family
-    model = Model(name, build(unpack_pipeline(pipeline)), **state)
-    model._dictionaries = dictionaries
-    return model

@@ -21,6 +21,7 @@ from clerestory.dictionaries.format import (
     formats,
     has_files,
     read_config,
+    read_k,
     read_weights,
     take,
 )
@@ -157,14 +158,11 @@ def _standard(config: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Pa
 
 def _topk(config: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> Parts:
     encoder, bias, decoder, _ = _standard(config, tensors, path)
-    k = config.get("k")
-    if not isinstance(k, int):
-        raise DictionaryError(f"{path} has no whole number k, but {k!r:.40}.")
     if config.get("rescale_acts_by_decoder_norm"):
         # Ranks are of latents times the lengths of their directions.
         length = decoder.norm(dim=1)
         encoder, bias, decoder = encoder * length, bias * length, decoder / length[:, None]
-    return encoder, bias, decoder, TopK(k)
+    return encoder, bias, decoder, TopK(read_k(config, path))
 
 
 def _jumprelu(config: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> Parts:

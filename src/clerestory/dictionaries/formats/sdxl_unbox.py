@@ -16,6 +16,7 @@ from clerestory.dictionaries.format import (
     formats,
     has_files,
     read_config,
+    read_k,
     read_pickle,
     take,
 )
@@ -43,16 +44,13 @@ class SDXLUnbox(Format):
         content = read_pickle(file, allow_pickles=allow_pickles)
         state = content.get("state_dict", content) if isinstance(content, dict) else {}
         tensors = {name: each for name, each in state.items() if isinstance(each, Tensor)}
-        k = config.get("k")
-        if not isinstance(k, int):
-            raise DictionaryError(f"{path}/{CONFIG} has no whole number k, but {k!r:.40}.")
         return Dictionary(
             # Weights of linear layers, [output, input].
             take(tensors, file, "encoder.weight").T.contiguous(),
             take(tensors, file, "latent_bias"),
             take(tensors, file, "decoder.weight").T.contiguous(),
             take(tensors, file, "pre_bias"),
-            TopK(k),
+            TopK(read_k(config, path)),
             apply_b_dec_to_input=True,
             metadata={"format": "sdxl-unbox", "trained_on": "output minus input of the block"},
         )

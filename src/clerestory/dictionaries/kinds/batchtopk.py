@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.dictionaries.activation import Activation, activations
-from clerestory.errors import DictionaryError
+from clerestory.dictionaries.activation import Activation, activations, check_k
 
 __all__ = ["BatchTopK"]
 
@@ -36,10 +35,7 @@ class BatchTopK(Activation):
 
     @override
     def check(self, latents: int) -> None:
-        if not isinstance(self.k, int) or not 1 <= self.k <= latents:
-            raise DictionaryError(
-                f"k is {self.k}; it must be a whole number from 1 to the {latents} latents."
-            )
+        check_k(self.k, latents)
 
     @override
     def __call__(self, values: Tensor) -> Tensor:

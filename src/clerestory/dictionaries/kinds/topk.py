@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.dictionaries.activation import Activation, activations
-from clerestory.errors import DictionaryError
+from clerestory.dictionaries.activation import Activation, activations, check_k
 
 __all__ = ["TopK"]
 
@@ -34,10 +33,7 @@ class TopK(Activation):
 
     @override
     def check(self, latents: int) -> None:
-        if not isinstance(self.k, int) or not 1 <= self.k <= latents:
-            raise DictionaryError(
-                f"k is {self.k}; it must be a whole number from 1 to the {latents} latents."
-            )
+        check_k(self.k, latents)
 
     @override
     def __call__(self, values: Tensor) -> Tensor:

@@ -5,16 +5,23 @@ Latents that have died are revived by a loss of their own: they predict what the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
 from clerestory.dictionaries.activation import Activation
+from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.kinds.batchtopk import BatchTopK
+from clerestory.dictionaries.kinds.relu import ReLU
 from clerestory.dictionaries.trainer import Trainer, sae_lens_module, trainers
 
 __all__ = ["BatchTopKTrainer"]
+
+CALIBRATION_ROWS = 2048
+"""Rows that the threshold is set on, at most."""
 
 
 @trainers.register("batchtopk")
@@ -32,3 +39,19 @@ class BatchTopKTrainer(Trainer):
     def activation(self, network: Any, lengths: Tensor) -> Activation:
         # The threshold is in units of latents times the norms of their directions already.
         return BatchTopK(float(network.topk_threshold), self.k)
+
+    @override
+    def calibrate(self, dictionary: Dictionary, rows: Tensor) -> Dictionary:
+        """Set the threshold so that rows have `k` latents above it on average.
+
+        sae-lens keeps a moving average that starts at 0: after few updates it is too low, and of
+        a network that still changes it is one of the past.
+        """
+        # At random: at equal distances the same positions of every sample would be taken.
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+        rows = rows[order[:CALIBRATION_ROWS]]
+        latents = replace(dictionary, activation=ReLU()).encode(rows).flatten()
+        # Strictly above it: one more, so that `k` of each row are kept.
+        place = min(self.k * len(rows) + 1, len(latents))
+        threshold = latents.topk(place, sorted=False).values.min()
+        return replace(dictionary, activation=BatchTopK(float(threshold), self.k))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from clerestory.checks import check_choice, check_minimum
 from clerestory.errors import EditError, OptionError, PromptError, SeedError
@@ -19,7 +19,7 @@ from clerestory.types import ProgressOption
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["Request", "branch_texts", "list_samples"]
+__all__ = ["Request", "branch_texts", "changed_options", "list_samples"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,45 @@ class Request:
                     f"The edit at {edit.site} is for {count} samples and the run has "
                     f"{len(self.samples)}: give one value, or one for each sample of the run."
                 )
+
+
+def changed_options(model: Model, changed: Mapping[str, Any]) -> Options:
+    """A model's default options with some changed.
+
+    Args:
+        model: The model.
+        changed: Fields of `Options` by name; None leaves one at its default.
+
+    Returns:
+        The options.
+
+    Raises:
+        OptionError: An option is unknown or would change nothing, or the model cannot draw
+            pictures of that size.
+    """
+    options = model.defaults.replace(**changed)
+    model.family.check_extra(options)
+    for name in set(changed) - {"extra"}:
+        value, default = getattr(options, name), getattr(model.defaults, name)
+        if value != default and name not in model.family.option_names:
+            raise OptionError(
+                f"{name} is {value!r:.80}, which would change nothing: {model.name} draws by "
+                f"{', '.join(model.family.option_names)}."
+            )
+    if options.negative and not model.family.reads_negative(options):
+        option = model.family.negative_option
+        hint = f"give {option} above 1, or no negative prompt" if option else "it takes none"
+        raise OptionError(
+            f"The negative prompt {options.negative!r:.80} would change nothing: {hint}."
+        )
+    for name in ("height", "width"):
+        # Checked here: diffusers rounds or refuses such sizes only once the text side has run.
+        if getattr(options, name) % model.family.size_multiple:
+            raise OptionError(
+                f"{name} is {getattr(options, name)}; {model.name} draws multiples of"
+                f" {model.family.size_multiple}."
+            )
+    return options
 
 
 def list_samples(

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from clerestory.models.core.family import families
-from clerestory.models.families.conditioned import TextFamily, condition_hook
+from clerestory.models.families.conditioned import condition_hook
 from clerestory.models.families.networks import Block, stream_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
 from clerestory.models.families.text import JoinedWindows
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["AuraFlow"]
 

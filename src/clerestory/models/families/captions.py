@@ -7,7 +7,7 @@ from typing import Any
 from typing_extensions import override
 
 from clerestory.models.core.types import Options
-from clerestory.models.families.conditioned import TextFamily
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["CaptionFamily", "normalize_caption"]
 

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from clerestory.models.core.family import families
-from clerestory.models.families.conditioned import BranchCalls, TextFamily, condition_hook
+from clerestory.models.families.conditioned import BranchCalls, condition_hook
 from clerestory.models.families.networks import Block, stream_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["Chroma"]
 

@@ -15,9 +15,10 @@ from typing_extensions import override
 
 from clerestory.models.core.family import SiteHook, StageCall, families
 from clerestory.models.core.types import Options, Sample
-from clerestory.models.families.conditioned import BranchCalls, TextFamily, condition_hook
+from clerestory.models.families.conditioned import BranchCalls, condition_hook
 from clerestory.models.families.language_model_text import LanguageModelText
 from clerestory.models.families.networks import Block
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["CogView4"]
 

@@ -14,9 +14,10 @@ from typing_extensions import override
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
 from clerestory.models.families.captions import normalize_caption
-from clerestory.models.families.conditioned import TextFamily, condition_hook
+from clerestory.models.families.conditioned import condition_hook
 from clerestory.models.families.networks import unet_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["DeepFloydIF"]
 

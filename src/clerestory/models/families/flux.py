@@ -18,14 +18,10 @@ from typing_extensions import override
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
 from clerestory.models.families.clip_text import ClipTextEncoder
-from clerestory.models.families.conditioned import (
-    BranchCalls,
-    TextFamily,
-    condition_hook,
-    pooled_hook,
-)
+from clerestory.models.families.conditioned import BranchCalls, condition_hook, pooled_hook
 from clerestory.models.families.networks import single_hooks, stream_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["Flux"]
 

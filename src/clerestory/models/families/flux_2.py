@@ -20,14 +20,10 @@ from typing_extensions import override
 
 from clerestory.models.core.family import SiteHook, families
 from clerestory.models.core.types import Options
-from clerestory.models.families.conditioned import (
-    CONDITION,
-    BranchCalls,
-    TextFamily,
-    condition_hook,
-)
+from clerestory.models.families.conditioned import CONDITION, BranchCalls, condition_hook
 from clerestory.models.families.language_model_text import LanguageModelText
 from clerestory.models.families.networks import Block, stream_hooks
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["Flux2", "Flux2Klein"]
 

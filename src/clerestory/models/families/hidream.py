@@ -28,7 +28,6 @@ from clerestory.models.families.conditioned import (
     CONDITION,
     CONDITION_2,
     POOLED,
-    TextFamily,
     condition_hook,
     pooled_hook,
 )
@@ -36,6 +35,7 @@ from clerestory.models.families.language_model_text import LanguageModelText
 from clerestory.models.families.networks import Block
 from clerestory.models.families.t5_text import T5TextEncoder
 from clerestory.models.families.text import JoinedWindows
+from clerestory.models.families.text_family import TextFamily
 from clerestory.types import Floats, Pictures
 
 __all__ = ["HiDream"]

@@ -15,15 +15,11 @@ from typing_extensions import override
 from clerestory.models.core.family import SiteHook, families
 from clerestory.models.core.types import Options, Site
 from clerestory.models.families.bert_text import BertTextEncoder
-from clerestory.models.families.conditioned import (
-    CONDITION,
-    CONDITION_2,
-    TextFamily,
-    condition_hook,
-)
+from clerestory.models.families.conditioned import CONDITION, CONDITION_2, condition_hook
 from clerestory.models.families.networks import Block, basic_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
 from clerestory.models.families.text import JoinedWindows
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["HunyuanDiT"]
 

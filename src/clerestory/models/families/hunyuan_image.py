@@ -40,13 +40,13 @@ from clerestory.models.core.words import find_words, select_occurrence
 from clerestory.models.families.conditioned import (
     CONDITION,
     CONDITION_2,
-    TextFamily,
     condition_hook,
     denoising_call,
 )
 from clerestory.models.families.language_model_text import LanguageModelText, SelectedPositions
 from clerestory.models.families.networks import Block, stream_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
+from clerestory.models.families.text_family import TextFamily
 from clerestory.types import Floats, Pictures
 
 __all__ = ["HunyuanImage"]

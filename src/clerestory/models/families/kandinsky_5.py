@@ -24,12 +24,12 @@ from clerestory.models.families.conditioned import (
     CONDITION,
     POOLED,
     BranchCalls,
-    TextFamily,
     condition_hook,
     pooled_hook,
 )
 from clerestory.models.families.language_model_text import FilledPositions, LanguageModelText
 from clerestory.models.families.networks import Block
+from clerestory.models.families.text_family import TextFamily
 from clerestory.types import Floats, Pictures
 
 __all__ = ["Kandinsky5"]

@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from clerestory.models.core.family import families
 from clerestory.models.families.chat_glm_text import ChatGlmTextEncoder
-from clerestory.models.families.conditioned import TextFamily, condition_hook, pooled_hook
+from clerestory.models.families.conditioned import condition_hook, pooled_hook
 from clerestory.models.families.networks import unet_hooks
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["Kolors"]
 

@@ -18,9 +18,10 @@ from typing_extensions import override
 from clerestory.models.core.family import StageCall, families
 from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Options, Sample
-from clerestory.models.families.conditioned import BranchCalls, TextFamily, condition_hook
+from clerestory.models.families.conditioned import BranchCalls, condition_hook
 from clerestory.models.families.language_model_text import FilledPositions, LanguageModelText
 from clerestory.models.families.networks import row_hooks
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["Lumina2"]
 

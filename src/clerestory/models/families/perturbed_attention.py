@@ -16,7 +16,6 @@ from typing_extensions import override
 
 from clerestory.models.core.family import Encoding, Handoff, StageCall, families
 from clerestory.models.core.types import Options, Sample
-from clerestory.models.families.conditioned import TextFamily
 from clerestory.models.families.hunyuan_dit import HunyuanDiT
 from clerestory.models.families.kolors import Kolors
 from clerestory.models.families.pixart import PixArt
@@ -24,6 +23,7 @@ from clerestory.models.families.sana import Sana
 from clerestory.models.families.stable_diffusion import StableDiffusion
 from clerestory.models.families.stable_diffusion_3 import StableDiffusion3
 from clerestory.models.families.stable_diffusion_xl import StableDiffusionXL
+from clerestory.models.families.text_family import TextFamily
 from clerestory.types import Floats, Pictures
 
 __all__ = [

@@ -14,9 +14,10 @@ from typing_extensions import override
 
 from clerestory.models.core.family import families
 from clerestory.models.core.types import Options
-from clerestory.models.families.conditioned import BranchCalls, TextFamily, condition_hook
+from clerestory.models.families.conditioned import BranchCalls, condition_hook
 from clerestory.models.families.language_model_text import FilledPositions, LanguageModelText
 from clerestory.models.families.networks import stream_hooks
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["QwenImage"]
 

@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from clerestory.models.core.family import families
 from clerestory.models.families.clip_text import ClipTextEncoder
-from clerestory.models.families.conditioned import TextFamily, condition_hook
+from clerestory.models.families.conditioned import condition_hook
 from clerestory.models.families.networks import unet_hooks
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["StableDiffusion"]
 

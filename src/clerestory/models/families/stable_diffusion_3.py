@@ -14,10 +14,11 @@ from typing_extensions import override
 
 from clerestory.models.core.family import families
 from clerestory.models.families.clip_text import ClipTextEncoder
-from clerestory.models.families.conditioned import TextFamily, condition_hook, pooled_hook
+from clerestory.models.families.conditioned import condition_hook, pooled_hook
 from clerestory.models.families.networks import stream_hooks
 from clerestory.models.families.t5_text import T5TextEncoder
 from clerestory.models.families.text import JoinedWindows
+from clerestory.models.families.text_family import TextFamily
 
 __all__ = ["StableDiffusion3"]
 

@@ -1,19 +1,69 @@
-"""Pipelines as bytes, for models that were not opened by name."""
+"""Pickled models: what opens them again, or their pipeline as bytes."""
 
 from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from clerestory.errors import ModelError
+from clerestory.models.core.family import Family
+from clerestory.models.core.latents import AttachedDictionary
+from clerestory.models.core.types import Options
+from clerestory.models.model import Model
 
-__all__ = ["pack_pipeline", "unpack_pipeline"]
+__all__ = ["pack_pipeline", "rebuild_model", "reopen_model", "unpack_pipeline"]
 
 CAPTURING = "transformers.utils.output_capturing"
 INSTALLED = "_output_capturing_hooks_installed"
+
+
+def reopen_model(
+    load: Callable[[], Model], defaults: Options, dictionaries: dict[str, AttachedDictionary]
+) -> Model:
+    """Unpickle a model that was opened by name or folder.
+
+    Args:
+        load: Opens it.
+        defaults: Its default options.
+        dictionaries: Those that were attached, by name.
+
+    Returns:
+        The model.
+    """
+    model = load()
+    model.defaults = defaults
+    model._dictionaries = dictionaries
+    return model
+
+
+def rebuild_model(
+    name: str,
+    family: type[Family],
+    pipeline: bytes,
+    state: dict[str, Any],
+    dictionaries: dict[str, AttachedDictionary],
+) -> Model:
+    """Unpickle a model with its pipeline.
+
+    Args:
+        name: Its name.
+        family: The class of its family.
+        pipeline: What `pack_pipeline` gave.
+        state: Further arguments of `Model`.
+        dictionaries: Those that were attached, by name.
+
+    Returns:
+        The model.
+    """
+    # Families cache tokens in ways that cannot be pickled, so theirs is built anew.
+    build: Callable[[Any], Family] = family
+    model = Model(name, build(unpack_pipeline(pipeline)), **state)
+    model._dictionaries = dictionaries
+    return model
 
 
 def pack_pipeline(pipeline: Any) -> bytes:

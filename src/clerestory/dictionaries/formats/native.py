@@ -10,11 +10,11 @@ from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.folder import CONFIG, TENSORS, read_dictionary, write_dictionary
 from clerestory.dictionaries.format import Format, formats, has_files
 
-__all__ = ["Own"]
+__all__ = ["ClerestoryFormat"]
 
 
 @formats.register("clerestory")
-class Own(Format):
+class ClerestoryFormat(Format):
     """`config.json` and `weights.safetensors`."""
 
     @override
