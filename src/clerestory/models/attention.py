@@ -16,7 +16,12 @@ import numpy as np
 from clerestory.checks import check_choice
 from clerestory.errors import OptionError, SiteError
 from clerestory.models.attention_maps import REST, AttentionMaps, PictureDifference, Word
-from clerestory.models.attention_words import AskedWord, ask_words, token_texts, word_marks
+from clerestory.models.attention_words import (
+    WordOccurrence,
+    find_words,
+    token_texts,
+    word_token_masks,
+)
 from clerestory.models.core.addresses import select
 from clerestory.models.core.attention import AttentionCapture
 from clerestory.models.core.attention_backends import switch_to_sdpa
@@ -165,10 +170,12 @@ def read_attention(
     )
     family, branch = model.family, question.branch
     texts = branch_texts(samples, branch)
-    words = ask_words(family.text_window(layers[0].window, branch), texts, question.words)
+    words = find_words(family.text_window(layers[0].window, branch), texts, question.words)
 
     def marks(window: str, batch: Sequence[Sample]) -> Any:
-        return word_marks(family.text_window(window, branch), branch_texts(batch, branch), words)
+        return word_token_masks(
+            family.text_window(window, branch), branch_texts(batch, branch), words
+        )
 
     capture = AttentionCapture(
         layers,
@@ -249,7 +256,7 @@ def _no_maps(name: str, layers: Sequence[AttentionLayer]) -> str:
     )
 
 
-def _array(capture: AttentionCapture, run: Run, words: Sequence[AskedWord]) -> xr.DataArray:
+def _array(capture: AttentionCapture, run: Run, words: Sequence[WordOccurrence]) -> xr.DataArray:
     """The maps with labels; axes that they are averaged over are left out."""
     import xarray as xr
 
@@ -293,7 +300,7 @@ def _describe(
     name: str,
     branch: Branch,
     samples: Sequence[Sample],
-    words: Sequence[AskedWord],
+    words: Sequence[WordOccurrence],
 ) -> dict[str, list[Word]]:
     """Tokens and positions of the words, by prompt."""
     family, described = model.family, dict[str, list[Word]]()

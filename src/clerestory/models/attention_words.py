@@ -13,7 +13,7 @@ from clerestory.errors import PromptError
 from clerestory.models.core.family import Family
 from clerestory.models.core.text_windows import TextEncoder, TextWindow
 
-__all__ = ["AskedWord", "ask_words", "token_texts", "word_marks"]
+__all__ = ["WordOccurrence", "find_words", "token_texts", "word_token_masks"]
 
 NUMBERED = re.compile(r"(?P<word>.+)#(?P<number>[1-9]\d{0,2})", re.DOTALL)
 """A word with the number of the place where it stands."""
@@ -21,7 +21,7 @@ WORDS = re.compile(r"\w+(?:['’-]\w+)*")
 
 
 @dataclass(frozen=True)
-class AskedWord:
+class WordOccurrence:
     """A word at one place, or at its only one.
 
     Attributes:
@@ -47,9 +47,9 @@ class AskedWord:
         return window.word_mask(texts, self.word, occurrence=self.occurrence)
 
 
-def ask_words(
+def find_words(
     window: TextWindow, texts: Sequence[str], words: Sequence[str] | None
-) -> list[AskedWord]:
+) -> list[WordOccurrence]:
     """The words that are asked for, one for each place where a word stands.
 
     Args:
@@ -76,7 +76,9 @@ def ask_words(
     return list({each.label: each for each in asked}.values())
 
 
-def word_marks(window: TextWindow, texts: Sequence[str], words: Sequence[AskedWord]) -> Tensor:
+def word_token_masks(
+    window: TextWindow, texts: Sequence[str], words: Sequence[WordOccurrence]
+) -> Tensor:
     """The tokens of words.
 
     Args:
@@ -98,7 +100,7 @@ def word_marks(window: TextWindow, texts: Sequence[str], words: Sequence[AskedWo
     return marks
 
 
-def token_texts(family: Family, text: str, word: AskedWord) -> list[str]:
+def token_texts(family: Family, text: str, word: WordOccurrence) -> list[str]:
     """The tokens of a word as the text encoder with the longest window splits it.
 
     Args:
@@ -118,13 +120,13 @@ def token_texts(family: Family, text: str, word: AskedWord) -> list[str]:
     return [text[start:end].strip() for start, end in spans]
 
 
-def _occurrences(window: TextWindow, texts: Sequence[str], word: str) -> list[AskedWord]:
+def _occurrences(window: TextWindow, texts: Sequence[str], word: str) -> list[WordOccurrence]:
     counts = _counts(window, texts, word)
     numbered = NUMBERED.fullmatch(word)
     if not min(counts) and numbered is not None:
         number = int(numbered["number"])
         if min(_counts(window, texts, numbered["word"])) >= number:
-            return [AskedWord(word, numbered["word"], number - 1)]
+            return [WordOccurrence(word, numbered["word"], number - 1)]
     if not min(counts):
         text = texts[counts.index(0)]
         there = ", ".join(dict.fromkeys(WORDS.findall(text)))
@@ -133,8 +135,8 @@ def _occurrences(window: TextWindow, texts: Sequence[str], word: str) -> list[As
             f"there are {there or 'none'}."
         )
     if max(counts) == 1:
-        return [AskedWord(word, word)]
-    return [AskedWord(f"{word}#{index + 1}", word, index) for index in range(max(counts))]
+        return [WordOccurrence(word, word)]
+    return [WordOccurrence(f"{word}#{index + 1}", word, index) for index in range(max(counts))]
 
 
 def _counts(window: TextWindow, texts: Sequence[str], word: str) -> list[int]:
