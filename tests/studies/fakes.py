@@ -118,7 +118,7 @@ class Fresh(Fake):
 class StubModel(Model):
     """A model that nobody draws with."""
 
-    pipeline, description = None, ""
+    pipeline, description, revision = None, "", ""
     sites: ClassVar[Any] = {}
     dictionaries: ClassVar[dict[str, Any]] = {}
 

@@ -188,7 +188,7 @@ class _Reader:
         call = call.select(rows=stage_call.rows[self._capture.branch])
         self._check_heads(layer, call.query.shape[1])
         call = call.select(heads=self._capture.heads)
-        marks = self._word_marks(layer.window).to(call.query.device)
+        marks = self._token_masks(layer.window).to(call.query.device)
         spans = layer.spans(call.query.shape[2], call.key.shape[2], marks.shape[2], stage_call)
         maps, grid = self._maps(layer, call, marks, spans)
         self._sums.add(layer.address, stage_call.index, grid, maps)
@@ -229,7 +229,7 @@ class _Reader:
         rest = torch.einsum("swhk,sk->swh", rows, 1 - covered)
         return torch.cat([sources, rest[..., None]], 3), (0, 0)
 
-    def _word_marks(self, window: str) -> Tensor:
+    def _token_masks(self, window: str) -> Tensor:
         if window not in self._marks:
             self._marks[window] = self._capture.marks(window, self._batch)
         return self._marks[window]
