@@ -8,9 +8,18 @@ values. Loading and use need torch and safetensors only. One file of `kinds` hol
 function.
 """
 
+from clerestory.dictionaries.absorption import Absorption, absorption
 from clerestory.dictionaries.activation import Activation, activations
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.normalization import Normalization
 from clerestory.dictionaries.training import train
 
-__all__ = ["Activation", "Dictionary", "Normalization", "activations", "train"]
+__all__ = [
+    "Absorption",
+    "Activation",
+    "Dictionary",
+    "Normalization",
+    "absorption",
+    "activations",
+    "train",
+]
