@@ -40,6 +40,7 @@ COMMANDS = (
     ("recording", "verify"),
     ("dictionary",),
     ("dictionary", "train"),
+    ("dictionary", "evaluate"),
     ("find",),
     ("verify",),
     ("group",),

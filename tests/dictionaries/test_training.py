@@ -21,6 +21,11 @@ from clerestory.dictionaries.figures import explained_variance, measure
 from clerestory.dictionaries.settings import parse_latents
 from clerestory.dictionaries.sources import Rows
 from clerestory.dictionaries.trainer import sae_lens_module
+from clerestory.dictionaries.training_prompts import (
+    MAX_PROMPTS,
+    prompt_metadata,
+    prompts_trained_on,
+)
 from clerestory.errors import DictionaryError, OptionError
 
 HOW = {"site": SITE, "k": ACTIVE, "latents": 48, "rows": 256, "rate": 5e-3, "progress": False}
@@ -76,6 +81,15 @@ def test_figures_are_of_items_that_were_not_trained_on(trained, planted_recordin
     assert [row["update"] for row in curves] == list(range(25, 501, 25))
     assert curves[-1]["explained_variance"] > curves[0]["explained_variance"]
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_prompts_of_the_training_are_known_and_held_out_ones_are_not(trained, planted_recording):
+    prompts = list(planted_recording.samples["prompt"])
+    seen = prompts_trained_on(trained[0].metadata, prompts)
+    assert len(set(seen)) == 135 and len(set(prompts)) == 150
+    assert prompts_trained_on(trained[0].metadata, ["a prompt of nobody"]) == []
+    assert prompts_trained_on(Dictionary.random(4, 8).metadata, prompts) is None
+    assert prompt_metadata([]) == {} == prompt_metadata(map(str, range(MAX_PROMPTS + 1)))
 
 
 def test_the_same_call_gives_the_finished_dictionary(trained, planted_recording):

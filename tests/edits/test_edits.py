@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.dictionaries import small_dictionary
 from sklearn.linear_model import LogisticRegression
 from tiny import WIDTH, tiny_model
 
+from clerestory.dictionaries import Reconstruct
 from clerestory.edits import Ablate, Add, Clamp, Erase, Patch, Reflect, Scale, edits
 from clerestory.errors import ClerestoryError, EditError, PromptError
 from clerestory.steering import SteeredModel
@@ -177,6 +179,7 @@ KINDS = {
     "scale": Scale("denoiser.mid.res.0/out[3]@1", -3.0, branch="both"),
     "reflect": Reflect("prior/embedding", RNG.normal(size=WIDTH), strength=1.5),
     "erase": Erase.fit("prior/embedding", RNG.normal(size=(99, WIDTH)), np.arange(99) % 2),
+    "reconstruct": Reconstruct("prior/embedding", small_dictionary(WIDTH)),
     "patch": Patch("prior/embedding", RNG.normal(size=(1, 1, WIDTH)).astype(np.float32)),
 }
 

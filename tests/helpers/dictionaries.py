@@ -31,3 +31,16 @@ def latents_of(dictionary: Dictionary, values) -> torch.Tensor:
     """Its latents, by its matrices."""
     values = torch.as_tensor(values)
     return (values @ dictionary.encoder + dictionary.encoder_bias).clamp(min=0)
+
+
+def identity_dictionary(width: int, site: str = "") -> Dictionary:
+    """Reconstructs any value, bit by bit: a latent for what is above 0 of each unit, one below."""
+    both = torch.cat([torch.eye(width), -torch.eye(width)])
+    return Dictionary(
+        encoder=both.T.contiguous(),
+        encoder_bias=torch.zeros(2 * width),
+        decoder=both,
+        decoder_bias=torch.zeros(width),
+        activation=ReLU(),
+        site=site,
+    )

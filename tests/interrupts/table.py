@@ -130,6 +130,15 @@ def _(valid, out, patch):
     return ["dictionary", "train", valid.recording, "--site", SITE, *how, "--out", out]
 
 
+@case("dictionary evaluate", resumable=True)
+def _(valid, out, patch):
+    folder = out.parents[1] / "evaluated"
+    if not folder.exists():
+        Dictionary.random(valid._opened.sites[SITE].shape[1], 12, site=SITE).save(folder)
+    how = ["--prompts", valid.prompts, "--classifier", LIGHT, "--seeds", "0:2", "--steps", 2]
+    return ["dictionary", "evaluate", folder, *how, "--out", out]
+
+
 @case("dictionary convert")
 def _(valid, out, patch):
     folder = out.parents[1] / "dictionary"

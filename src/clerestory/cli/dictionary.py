@@ -1,4 +1,4 @@
-"""`clerestory dictionary`: train, show and convert dictionaries, whose latents are units."""
+"""`clerestory dictionary`: train, evaluate, show and convert dictionaries of latents."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from clerestory.cli.options import argument, option
 from clerestory.cli.record import all_prompts
 
 if TYPE_CHECKING:
-    from clerestory.dictionaries import Dictionary
+    import pandas as pd
+
+    from clerestory.dictionaries import Dictionary, DictionaryEvaluation
+    from clerestory.models import Model
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Train, show and convert dictionaries of latents.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train, evaluate, show and convert dictionaries of latents.", no_args_is_help=True
+)
 
 _training = partial(option, rich_help_panel="Training")
 _drawing = partial(option, rich_help_panel="Without a recording")
@@ -165,6 +170,103 @@ def _write(dictionary: Dictionary, *, json: bool) -> None:
         f"explained variance {figures['explained_variance']:.3f}, {figures['l0']:.1f} latents per "
         f"position, {figures['dead']:.1%} of the latents never active; on held-out items"
     )
+
+
+_NewPrompts = Annotated[
+    str,
+    option("New prompts: a .txt, .csv or .parquet file, a .toml template, `vocabulary`."),
+]
+_ResultFolder = Annotated[Path, option("Folder for the result; the same command resumes there.")]
+_SomePrompts = Annotated[int | None, option("Number of prompts to sample from --prompts.")]
+_SeedsPerItem = Annotated[int, option("Number of seeds of each prompt, which are its own.", min=1)]
+_AtSite = Annotated[
+    str | None, option("Address of the site, for a dictionary that does not know it.")
+]
+_EditedBranch = Annotated[str, option("Guidance branch to read and edit: cond or uncond.")]
+_Together = Annotated[int, option("Samples that the model draws together.")]
+_RandomSeed = Annotated[int, option("Seed of the random dictionary, and of --sample.")]
+
+
+@app.command()
+@takes_model
+def evaluate(
+    folder: _Folder,
+    prompts: _NewPrompts,
+    out: _ResultFolder,
+    model: ModelOptions,
+    sample: _SomePrompts = None,
+    seeds: options.ItemSeeds = None,
+    seeds_per_item: _SeedsPerItem = 2,
+    classifier: options.Classifiers = None,
+    site: _AtSite = None,
+    branch: _EditedBranch = "cond",
+    batch: _Together = 16,
+    seed: _RandomSeed = 0,
+    cache: options.CacheFlag = True,
+    negative: options.NegativePrompt = None,
+    guidance: options.Guidance = None,
+    steps: options.Steps = None,
+    size: options.Size = None,
+    json: options.JsonFlag = False,
+) -> None:
+    """Draw pictures with a dictionary's reconstruction in the place of the site's values.
+
+    The same samples are drawn unedited, with the reconstruction, with that of a random dictionary
+    of the same size and number of active latents, and with the mean of the activations. The folder
+    has the figures and a grid of pictures.
+    """
+    from clerestory.cli import console, interrupts
+    from clerestory.dictionaries import Dictionary
+    from clerestory.dictionaries import evaluate as run
+    from clerestory.models import parse_seeds, parse_size
+
+    seed_numbers = None if seeds is None else parse_seeds(seeds)
+    picture_size = {} if size is None else parse_size(size)
+    pickles = bool(model.load_options.get("pickles"))
+    dictionary = Dictionary.load(folder, allow_pickles=pickles)
+    opened, table = _open_with_prompts(model, prompts, sample, seed)
+    settings: dict[str, Any] = {
+        "seeds_per_item": seeds_per_item,
+        "classifiers": classifier,
+        "site": site,
+        "branch": branch,
+        "batch": batch,
+        "seed": seed,
+        "out": out,
+        "cache": cache,
+        "negative": negative,
+        "guidance": guidance,
+        "steps": steps,
+        **picture_size,
+    }
+    with interrupts.resumable(out), console.progress_bars() as progress:
+        result = run(opened, dictionary, table, seed_numbers, progress=progress, **settings)
+    console.status(f"The figures and grid.png are in {out}.")
+    console.write_result(result, json=json, text=lambda: _print_evaluation(result))
+    console.warn(result.warnings)
+
+
+def _open_with_prompts(
+    model: ModelOptions, prompts: str, sample: int | None, seed: int
+) -> tuple[Model, pd.DataFrame]:
+    from clerestory.recordings import random_prompts
+
+    # Prompts that cannot be read are refused before the model is opened, which takes long.
+    if sample is None:
+        table = all_prompts(prompts)
+        return model.open(), table
+    opened = model.open()
+    return opened, random_prompts(prompts, sample, seed, model=opened)
+
+
+def _print_evaluation(result: DictionaryEvaluation) -> None:
+    from clerestory.cli import console
+
+    console.write(result.summary() + "\n")
+    console.write_table(result.table())
+    if result.activations.by_step:
+        console.write("\nExplained variance of the activations, by step:\n")
+        console.write_table(result.step_table())
 
 
 @app.command()

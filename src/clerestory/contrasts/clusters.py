@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
-from clerestory.io.reading import path_inside
-from clerestory.io.tensor_files import read_tensors, write_tensors
 from clerestory.registry import Registry
 from clerestory.types import Bools, Floats, Pictures
 
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     from clerestory.recordings import Recording
 
 __all__ = [
-    "ClusterFields",
     "Clusters",
     "Features",
     "cluster_names",
@@ -36,8 +32,6 @@ __all__ = [
     "open_features",
 ]
 
-FILE = "clusters.safetensors"
-"""The arrays of clusters in a folder of groups."""
 RESTARTS = 10
 """Random starts of k-means, of which the best is taken."""
 
@@ -62,25 +56,23 @@ class Features(Protocol):
         """
 
 
-FeatureKind: TypeAlias = Callable[["Recording | None", "Model"], Features]
+FeatureKind: TypeAlias = Callable[["Recording", "Model"], Features]
 
 feature_kinds: Registry[FeatureKind] = Registry(
     "feature of clusters", package="clerestory.contrasts.features", group="clerestory.features"
 )
-"""Functions of the recording and its model, by what `group --by` calls them; without a recording,
-for clusters that were loaded, features are of new pictures alone."""
+"""Functions of the recording and its model, by what `group --by` calls them."""
 
 
 @dataclass(frozen=True, eq=False)
 class SiteFeatures:
     """The values of a recorded site, means over steps and positions."""
 
-    recording: Recording | None
+    recording: Recording
     site: str
 
     def of_samples(self) -> Floats:
         """Values `[sample, unit]`."""
-        assert self.recording is not None
         array = self.recording.read(self.site)
         axes = [axis for axis in array.dims if axis not in ("sample", "unit")]
         return np.asarray(array.mean(axes).to_numpy())
@@ -121,21 +113,19 @@ class Clusters:
 
     Attributes:
         source: What they are clusters of.
-        by: A kind of `feature_kinds`, or the address of a site.
         classes: Their names.
         center: What is subtracted from features, `[feature]`.
         centers: Their centers, `[cluster, feature]`.
         variance: Mean squared distance of samples from their center, per feature.
-        features: Gives the features of pictures; None in clusters that were loaded, until `open`.
+        features: Gives the features of pictures.
     """
 
     source: str
-    by: str
     classes: tuple[str, ...]
     center: NDArray[np.float64]
     centers: NDArray[np.float64]
     variance: float
-    features: Features | None
+    features: Features
 
     @property
     def digest(self) -> str:
@@ -145,43 +135,7 @@ class Clusters:
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities of the clusters of pictures, `[n, cluster]`."""
-        if self.features is None:
-            raise EvidenceError(
-                f"{self.source.capitalize()} were loaded: clusters.open(model) gives them the "
-                "model that sees pictures."
-            )
         return self.probabilities(self.features.of_pictures(pictures))
-
-    def open(self, model: Model) -> Clusters:
-        """The same clusters, for pictures as a model sees them.
-
-        Args:
-            model: The model that was recorded.
-
-        Returns:
-            Clusters with features.
-
-        Raises:
-            EvidenceError: The model has no image encoder.
-        """
-        if self.features is not None:
-            return self
-        is_site = "/" in self.by
-        features = SiteFeatures(None, self.by) if is_site else feature_kinds[self.by](None, model)
-        return replace(self, features=features)
-
-    def to_fields(self) -> ClusterFields:
-        """What is no array, for JSON."""
-        return ClusterFields(self.source, self.by, self.classes, self.variance, self.digest)
-
-    def write(self, folder: Path) -> None:
-        """Write the arrays.
-
-        Args:
-            folder: The folder of the groups.
-        """
-        arrays = {"center": self.center, "centers": self.centers}
-        write_tensors(folder / FILE, arrays, framework="np")
 
     def probabilities(self, features: Floats) -> NDArray[np.float64]:
         """Probabilities of clusters, under normal distributions of one variance around centers.
@@ -198,49 +152,6 @@ class Clusters:
         return np.asarray(softmax(-distances / (2 * self.variance), axis=1))
 
 
-@dataclass(frozen=True)
-class ClusterFields:
-    """Clusters as JSON has them; their arrays are in a file beside it.
-
-    Attributes:
-        source: As in `Clusters`.
-        by: As in `Clusters`.
-        classes: As in `Clusters`.
-        variance: As in `Clusters`.
-        digest: Digest of the arrays.
-    """
-
-    source: str
-    by: str
-    classes: tuple[str, ...]
-    variance: float
-    digest: str
-
-    def read(self, folder: Path) -> Clusters:
-        """Read the arrays.
-
-        Args:
-            folder: The folder of the groups.
-
-        Returns:
-            The clusters, without features.
-
-        Raises:
-            EvidenceError: The file is missing or damaged, or of other clusters.
-        """
-        path = path_inside(folder, FILE, EvidenceError)
-        arrays = read_tensors(path, EvidenceError, "np")
-        center, centers = (arrays.get(name, np.empty(0)) for name in ("center", "centers"))
-        if centers.shape != (len(self.classes), *center.shape) or center.ndim != 1:
-            raise EvidenceError(f"{path} has not the centers of {len(self.classes)} clusters.")
-        clusters = Clusters(
-            self.source, self.by, self.classes, center, centers, self.variance, None
-        )
-        if clusters.digest != self.digest:
-            raise EvidenceError(f"{path} has the centers of other clusters.")
-        return clusters
-
-
 def cluster_names(count: int) -> tuple[str, ...]:
     """Names of clusters.
 
@@ -254,12 +165,12 @@ def cluster_names(count: int) -> tuple[str, ...]:
 
 
 def fit_clusters(
-    by: str, features: Features, values: Floats, selection: Bools, count: int, seed: int
+    source: str, features: Features, values: Floats, selection: Bools, count: int, seed: int
 ) -> Clusters:
     """Fit clusters to the samples of the selection half by k-means.
 
     Args:
-        by: A kind of `feature_kinds`, or the address of a site.
+        source: What they are clusters of.
         features: What they are clustered by.
         values: The features of all samples, `[sample, feature]`.
         selection: Whether a sample is of the selection half, `[sample]`.
@@ -284,8 +195,7 @@ def fit_clusters(
     order = np.argsort(-np.bincount(found.labels_, minlength=count), kind="stable")
     variance = float(found.inertia_) / directions.size
     return Clusters(
-        f"clusters of {by}",
-        by,
+        source,
         cluster_names(count),
         center,
         np.asarray(found.cluster_centers_, np.float64)[order],

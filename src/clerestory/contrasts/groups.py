@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from clerestory.contrasts.clusters import ClusterFields
 from clerestory.contrasts.evidence import Status, UnitKind
 from clerestory.contrasts.findings import Findings, read_samples
 from clerestory.errors import EvidenceError
@@ -89,8 +88,8 @@ class Groups(Result):
         samples: A row for each sample: its `group`, its `half`, its number as `sample`; the index
             is its position among the good samples.
         provenance: Version, recorded model and options.
-        clusters: The clusters, as a classifier of pictures; None where the groups are classes. In
-            groups that were loaded, `clusters.open(model)` gives them the model.
+        clusters: The clusters, as a classifier of pictures; None where the groups are classes, and
+            in groups that were loaded.
     """
 
     figures_file = FILE
@@ -159,15 +158,12 @@ class Groups(Result):
             for name, group in self.groups.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
-        clusters = None if self.clusters is None else self.clusters.to_fields()
-        return to_jsonable(_Fields(**{**content, "groups": groups, "clusters": clusters}))
+        return to_jsonable(_Fields(**{**content, "groups": groups}))
 
     @override
     def write(self, folder: Path) -> None:
-        """Write `groups.json`, the samples, clusters, and findings of each group in a folder."""
+        """Write `groups.json`, the samples, and a folder of findings for each group."""
         super().write(folder)
-        if self.clusters is not None:
-            self.clusters.write(folder)
         write_parquet(self.samples, folder / SAMPLES)
         for name, group in self.groups.items():
             group.findings.write(findings_folder(folder, list(self.groups), name))
@@ -193,8 +189,7 @@ class Groups(Result):
             for name, group in read.groups.items()
         }
         samples = read_samples(path_inside(folder, SAMPLES, EvidenceError), COLUMNS)
-        clusters = None if read.clusters is None else read.clusters.read(folder)
-        return cls(**{**vars(read), "groups": groups, "clusters": clusters}, samples=samples)
+        return cls(**{**vars(read), "groups": groups}, samples=samples)
 
 
 def findings_folder(folder: Path, names: list[str], name: str) -> Path:
@@ -230,7 +225,6 @@ class _Fields:
     excluded: int
     controlled: tuple[str, ...]
     warnings: tuple[EvidenceWarning, ...]
-    clusters: ClusterFields | None = None
 
 
 def _row(unit: GroupUnit) -> dict[str, Any]:

@@ -8,18 +8,21 @@ values. Loading and use need torch and safetensors only. One file of `kinds` hol
 function.
 """
 
-from clerestory.dictionaries.absorption import Absorption, absorption
 from clerestory.dictionaries.activation import Activation, activations
 from clerestory.dictionaries.dictionary import Dictionary
+from clerestory.dictionaries.evaluation import evaluate
+from clerestory.dictionaries.evaluation_results import DictionaryEvaluation
 from clerestory.dictionaries.normalization import Normalization
+from clerestory.dictionaries.reconstruct import Reconstruct
 from clerestory.dictionaries.training import train
 
 __all__ = [
-    "Absorption",
     "Activation",
     "Dictionary",
+    "DictionaryEvaluation",
     "Normalization",
-    "absorption",
+    "Reconstruct",
     "activations",
+    "evaluate",
     "train",
 ]

@@ -20,7 +20,14 @@ from torch import Tensor
 from clerestory.errors import DictionaryError
 from clerestory.registry import Registry
 
-__all__ = ["Activation", "activations", "check_k", "kind_of", "make_activation"]
+__all__ = [
+    "Activation",
+    "activations",
+    "check_k",
+    "kind_of",
+    "make_activation",
+    "threshold_at",
+]
 
 
 def check_k(k: int, latents: int) -> None:
@@ -93,6 +100,19 @@ class Activation:
             {name: tensor[units.to(tensor.device)] for name, tensor in self.tensors().items()}
         )
 
+    def at_l0(self, values: Tensor, l0: float) -> Activation:
+        """The function of this kind with which some values have a given number of active latents.
+
+        Args:
+            values: Pre-activations, `[row, latent]`.
+            l0: Latents per row, on average.
+
+        Returns:
+            A function of the same kind, as near to it as the kind's parameters allow; by default
+            itself, where the number follows from the pre-activations alone.
+        """
+        return self
+
     def to(self, device: torch.device | str) -> Self:
         """Move the parameters.
 
@@ -123,6 +143,23 @@ activations: Registry[type[Activation]] = Registry(
     "kind of dictionary", package="clerestory.dictionaries.kinds", group="clerestory.dictionaries"
 )
 """Activation functions by the name of the kind of dictionary that they make."""
+
+
+def threshold_at(values: Tensor, l0: float) -> float:
+    """The threshold above which rows have a given number of values on average.
+
+    Args:
+        values: `[row, latent]`.
+        l0: Values per row that are to be above it.
+
+    Returns:
+        A value that is itself not above it, or one below all values.
+    """
+    flat = values.flatten()
+    place = round(l0 * len(values)) + 1
+    if place > len(flat):
+        return float(flat.min()) - 1
+    return float(flat.topk(place, sorted=False).values.min())
 
 
 def kind_of(activation: Activation) -> str:

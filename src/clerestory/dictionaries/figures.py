@@ -28,27 +28,32 @@ def measure(dictionary: Dictionary, rows: Rows) -> dict[str, Any]:
     Returns:
         `explained_variance`: 1 less the squared error over the squared distance from the mean.
         `l0`: latents above 0 per position. `dead`: share of latents that are never above 0.
-        `rows`: number of rows. `by_step`: the first two for each denoising step, where there are
+        `rows`: number of rows. `by_step`: the first three for each denoising step, where there are
         several.
     """
     values = torch.from_numpy(np.ascontiguousarray(rows.values))
-    active, errors, counts = torch.zeros(dictionary.latents), [], []
+    steps, of_step = np.unique(rows.steps, return_inverse=True)
+    active = torch.zeros(len(steps), dictionary.latents, dtype=torch.bool)
+    errors, counts = [], []
     device = dictionary.encoder.device
-    for part in values.split(BATCH):
+    for part, numbers in zip(
+        values.split(BATCH), torch.from_numpy(of_step).split(BATCH), strict=True
+    ):
         latents = dictionary.encode(part.to(device))
         # In float64, as sums of squares lose digits in float32.
         error = (dictionary.decode(latents).cpu().double() - part.double()).square().sum(1)
         errors.append(error)
-        counts.append((latents > 0).sum(1).cpu())
-        active += (latents > 0).sum(0).cpu()
+        above = (latents > 0).cpu()
+        counts.append(above.sum(1))
+        for number in numbers.unique():
+            active[number] |= above[numbers == number].any(0)
     error, l0 = torch.cat(errors), torch.cat(counts).double()
     figures: dict[str, Any] = {
         "explained_variance": explained_variance(values, error),
         "l0": float(l0.mean()),
-        "dead": float((active == 0).float().mean()),
+        "dead": float((~active.any(0)).float().mean()),
         "rows": len(rows),
     }
-    steps = np.unique(rows.steps)
     if len(steps) > 1:
         figures["by_step"] = [
             {
@@ -56,8 +61,9 @@ def measure(dictionary: Dictionary, rows: Rows) -> dict[str, Any]:
                 "timestep": _number(rows.timesteps[index][0]),
                 "explained_variance": explained_variance(values[index], error[index]),
                 "l0": float(l0[index].mean()),
+                "dead": float((~active[number]).float().mean()),
             }
-            for step in steps
+            for number, step in enumerate(steps)
             for index in [np.flatnonzero(rows.steps == step)]
         ]
     return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +20,24 @@ from clerestory.io.tensor_files import MAX_WEIGHT_BYTES, read_tensors, write_ten
 from clerestory.io.validation import to_jsonable, validate_sealed
 from clerestory.io.writing import atomic_folder
 
-__all__ = ["CONFIG", "FORMAT", "TENSORS", "read_dictionary", "write_dictionary"]
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "TENSORS",
+    "DictionaryConfig",
+    "config_of",
+    "from_config",
+    "read_dictionary",
+    "write_dictionary",
+]
 
 FORMAT = "clerestory-dictionary-1"
 CONFIG, TENSORS = "config.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
-class _Config:
-    """The content of `config.json`; its tensors are beside it."""
+class DictionaryConfig:
+    """All of a dictionary but its tensors: the content of `config.json`."""
 
     format: Literal["clerestory-dictionary-1"]
     kind: str
@@ -39,6 +49,69 @@ class _Config:
     site: str
     output_site: str | None
     metadata: dict[str, Any]
+
+
+def config_of(dictionary: Dictionary) -> DictionaryConfig:
+    """All of a dictionary but its tensors.
+
+    Args:
+        dictionary: The dictionary.
+
+    Returns:
+        What `from_config` restores it from, with `dictionary.tensors()`.
+    """
+    return DictionaryConfig(
+        format="clerestory-dictionary-1",
+        kind=dictionary.kind,
+        settings=dictionary.activation.settings(),
+        width=dictionary.width,
+        latents=dictionary.latents,
+        apply_b_dec_to_input=dictionary.apply_b_dec_to_input,
+        has_output_normalization=dictionary.output_normalization is not None,
+        site=dictionary.site,
+        output_site=dictionary.output_site,
+        metadata=dict(dictionary.metadata),
+    )
+
+
+def from_config(
+    config: DictionaryConfig, tensors: Mapping[str, Tensor], source: object
+) -> Dictionary:
+    """Restore a dictionary.
+
+    Args:
+        config: What `config_of` gave.
+        tensors: Its tensors by name, perhaps from an untrusted file.
+        source: Where they come from, for messages.
+
+    Returns:
+        The dictionary.
+
+    Raises:
+        DictionaryError: A tensor is missing, unknown or of another shape.
+        RegistryError: Its kind is not registered.
+    """
+    left = dict(tensors)
+    missing = [name for name in WEIGHTS if name not in left]
+    if missing:
+        raise DictionaryError(f"{source} has no tensor {missing[0]!r}; get it again.")
+    weights: dict[str, Any] = {name: left.pop(name) for name in WEIGHTS}
+    normalization = _take_normalization(left, "normalization", source)
+    output = _take_normalization(left, "output_normalization", source)
+    dictionary = Dictionary(
+        **weights,
+        # What is left are the parameters of the activation function.
+        activation=make_activation(config.kind, config.settings, left),
+        normalization=normalization,
+        output_normalization=output if config.has_output_normalization else None,
+        apply_b_dec_to_input=config.apply_b_dec_to_input,
+        site=config.site,
+        output_site=config.output_site,
+        metadata=config.metadata,
+    )
+    if (dictionary.width, dictionary.latents) != (config.width, config.latents):
+        raise DictionaryError(f"{source} does not fit {CONFIG}: its sizes differ; get both again.")
+    return dictionary
 
 
 def write_dictionary(dictionary: Dictionary, folder: Path) -> Path:
@@ -54,19 +127,8 @@ def write_dictionary(dictionary: Dictionary, folder: Path) -> Path:
     Raises:
         OutputError: The folder holds something else.
     """
-    config = _Config(
-        format="clerestory-dictionary-1",
-        kind=dictionary.kind,
-        settings=dictionary.activation.settings(),
-        width=dictionary.width,
-        latents=dictionary.latents,
-        apply_b_dec_to_input=dictionary.apply_b_dec_to_input,
-        has_output_normalization=dictionary.output_normalization is not None,
-        site=dictionary.site,
-        output_site=dictionary.output_site,
-        metadata=dict(dictionary.metadata),
-    )
-    text = json.dumps(seal(to_jsonable(config)), indent=1, allow_nan=False) + "\n"
+    content = seal(to_jsonable(config_of(dictionary)))
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     with atomic_folder(folder) as part:
         tensors = {name: each.cpu().contiguous() for name, each in dictionary.tensors().items()}
         write_tensors(part / TENSORS, tensors)
@@ -88,35 +150,17 @@ def read_dictionary(folder: Path) -> Dictionary:
         RegistryError: Its kind is not registered.
     """
     path = path_inside(folder, CONFIG, DictionaryError)
-    config = validate_sealed(_Config, read_json(path, DictionaryError), path, DictionaryError)
+    content = read_json(path, DictionaryError)
+    config = validate_sealed(DictionaryConfig, content, path, DictionaryError)
     path = path_inside(folder, TENSORS, DictionaryError)
-    tensors: dict[str, Tensor] = read_tensors(path, DictionaryError, max_bytes=MAX_WEIGHT_BYTES)
-    missing = [name for name in WEIGHTS if name not in tensors]
-    if missing:
-        raise DictionaryError(f"{path} has no tensor {missing[0]!r}; get it again.")
-    weights: dict[str, Any] = {name: tensors.pop(name) for name in WEIGHTS}
-    normalization = _take_normalization(tensors, "normalization", path)
-    output = _take_normalization(tensors, "output_normalization", path)
-    dictionary = Dictionary(
-        **weights,
-        # What is left are the parameters of the activation function.
-        activation=make_activation(config.kind, config.settings, tensors),
-        normalization=normalization,
-        output_normalization=output if config.has_output_normalization else None,
-        apply_b_dec_to_input=config.apply_b_dec_to_input,
-        site=config.site,
-        output_site=config.output_site,
-        metadata=config.metadata,
-    )
-    if (dictionary.width, dictionary.latents) != (config.width, config.latents):
-        raise DictionaryError(f"{path} does not fit {CONFIG}: its sizes differ; get both again.")
-    return dictionary
+    tensors = read_tensors(path, DictionaryError, max_bytes=MAX_WEIGHT_BYTES)
+    return from_config(config, tensors, path)
 
 
-def _take_normalization(tensors: dict[str, Tensor], prefix: str, path: Path) -> Normalization:
+def _take_normalization(tensors: dict[str, Tensor], prefix: str, source: object) -> Normalization:
     names = [name for name in tensors if name.startswith(f"{prefix}.")]
     found = {name.removeprefix(f"{prefix}."): tensors.pop(name) for name in names}
     unknown = set(found) - {"mean", "scale"}
     if unknown:
-        raise DictionaryError(f"{path} has a tensor {min(unknown)[:80]!r} that no {prefix} has.")
+        raise DictionaryError(f"{source} has a tensor {min(unknown)[:80]!r} that no {prefix} has.")
     return Normalization(**found)

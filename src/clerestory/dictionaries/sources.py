@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from clerestory.models import Model
     from clerestory.recordings import Recording
 
-__all__ = ["ModelSource", "RecordingSource", "Rows", "Source", "to_rows"]
+__all__ = [
+    "HELD_OUT_ROWS",
+    "EvenSample",
+    "ModelSource",
+    "RecordingSource",
+    "Rows",
+    "Source",
+    "to_rows",
+]
 
 HELD_OUT_ROWS = 16_384
 """Limit of the held-out rows, which stay in memory."""
@@ -86,6 +94,36 @@ class Rows:
                 for name in ("values", "steps", "timesteps")
             )
         )
+
+
+class EvenSample:
+    """Rows evenly drawn from all that are added, in bounded memory.
+
+    Args:
+        rng: Chooses them.
+        limit: Number of rows that are kept.
+
+    Attributes:
+        rows: The rows so far; None before the first.
+    """
+
+    def __init__(self, rng: np.random.Generator, limit: int) -> None:
+        self._rng, self._limit = rng, limit
+        self._keys = np.empty(0)
+        self.rows: Rows | None = None
+
+    def add(self, part: Rows) -> None:
+        """Add rows.
+
+        Args:
+            part: The rows.
+        """
+        self.rows = part if self.rows is None else Rows.join([self.rows, part])
+        self._keys = np.concatenate([self._keys, self._rng.random(len(part))])
+        if len(self.rows) > self._limit:
+            # The rows with the smallest keys are an even draw of all rows so far.
+            smallest = np.sort(np.argpartition(self._keys, self._limit)[: self._limit])
+            self.rows, self._keys = self.rows.take(smallest), self._keys[smallest]
 
 
 def to_rows(
@@ -191,6 +229,10 @@ class Source(ABC):
     def identity(self) -> dict[str, Any]:
         """Everything that the rows depend on, ready for JSON."""
 
+    def training_prompts(self) -> list[str]:
+        """The prompts that are not held out; empty where they are not known."""
+        return []
+
     @abstractmethod
     def read(self, chunk: int, visit: int) -> Rows:
         """The rows of a chunk that are for training.
@@ -208,18 +250,12 @@ class Source(ABC):
 
     def held_out(self) -> Rows:
         """Rows of held-out items, evenly drawn from all of theirs, in bounded memory."""
-        rng, keys = self._rng(0, 0), np.empty(0)
-        kept: Rows | None = None
+        sample = EvenSample(self._rng(0, 0), HELD_OUT_ROWS)
         for part in self._held_out():
-            kept = part if kept is None else Rows.join([kept, part])
-            keys = np.concatenate([keys, rng.random(len(part))])
-            if len(kept) > HELD_OUT_ROWS:
-                # The rows with the smallest keys are an even draw of all rows so far.
-                smallest = np.sort(np.argpartition(keys, HELD_OUT_ROWS)[:HELD_OUT_ROWS])
-                kept, keys = kept.take(smallest), keys[smallest]
-        if kept is None or not len(kept):
+            sample.add(part)
+        if sample.rows is None or not len(sample.rows):
             raise DictionaryError(f"{self.site} has no values in the samples that are held out.")
-        return kept
+        return sample.rows
 
     def _rng(self, chunk: int, visit: int) -> np.random.Generator:
         return np.random.default_rng([self.division.seed, visit, chunk])
@@ -255,6 +291,10 @@ class RecordingSource(Source):
             "site": self.site,
             "model": to_jsonable(plan.model),
         }
+
+    @override
+    def training_prompts(self) -> list[str]:
+        return list(self.recording.samples["prompt"][~self._is_held_out])
 
     @override
     def read(self, chunk: int, visit: int) -> Rows:
@@ -333,6 +373,10 @@ class ModelSource(Source):
             "options": to_jsonable(self.model.options(**self._options)),
             "model": to_jsonable(ModelIdentity.of(self.model)),
         }
+
+    @override
+    def training_prompts(self) -> list[str]:
+        return list(self._table["prompt"].iloc[self._training])
 
     @override
     def read(self, chunk: int, visit: int) -> Rows:

@@ -31,6 +31,7 @@ from clerestory.dictionaries.settings import TrainingSettings, parse_latents
 from clerestory.dictionaries.sources import Division, ModelSource, RecordingSource, Rows, Source
 from clerestory.dictionaries.stream import ActivationStream, Place, Scaling, estimate
 from clerestory.dictionaries.trainer import Trainer, sae_lens_module, trainers, weights
+from clerestory.dictionaries.training_prompts import prompt_metadata
 from clerestory.errors import DictionaryError, OptionError
 from clerestory.io.reading import path_inside, read_json, wrap_errors
 from clerestory.io.tensor_files import read_tensors, write_tensors
@@ -330,7 +331,12 @@ def _train(
                 _checkpoint(training, out)
                 last = time.monotonic()
     figures = measure(training.dictionary(), held_out)
-    metadata = {**figures, "dead_in_training": training.dead, "training": plan}
+    metadata = {
+        **figures,
+        "dead_in_training": training.dead,
+        "training": plan,
+        **prompt_metadata(source.training_prompts()),
+    }
     return _publish(training, metadata, out)
 
 

@@ -218,7 +218,7 @@ def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
 
     Returns:
         `[sample][edit]`; None if the samples cannot be cached, because an edit has no serialized
-        form or is larger than `MAX_EDIT_BYTES` per sample.
+        form, or is larger than `MAX_EDIT_BYTES` per sample and has no digest yet.
     """
     by_edit: list[list[str]] = []
     for edit in edits:
@@ -229,7 +229,7 @@ def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
             return None
         assert isinstance(edit, SiteEdit)
         # Per-sample edits carry a row for each sample, so the limit grows with them.
-        if sum(tensor.nbytes for tensor in edit.tensors().values()) > MAX_EDIT_BYTES * samples:
+        if edit.tensor_digest is None and _edit_bytes(edit) > MAX_EDIT_BYTES * samples:
             return None
         if isinstance(edit, PerSample):
             # A digest for each sample, so that it can be found again among other samples.
@@ -239,8 +239,14 @@ def edit_digests(edits: Sequence[Edit], samples: int) -> list[list[str]] | None:
     return [[digests[sample] for digests in by_edit] for sample in range(samples)]
 
 
+def _edit_bytes(edit: SiteEdit) -> int:
+    return sum(tensor.nbytes for tensor in edit.tensors().values())
+
+
 def _edit_digest(edit: Edit) -> str:
     assert isinstance(edit, SiteEdit)
+    if edit.tensor_digest is not None:
+        return _digest([name_of(edit), edit.to_dict(), edit.tensor_digest])
     tensors = [_to_bytes(tensor) for _, tensor in sorted(edit.tensors().items())]
     return _digest([name_of(edit), edit.to_dict()], *tensors)
 

@@ -22,6 +22,7 @@ WarningKind: TypeAlias = Literal[
     "removal",
     "repeated-items",
     "seed-decides",
+    "seen-prompts",
     "shared-seeds",
     "shared-templates",
     "side-effects",
@@ -42,6 +43,7 @@ WarningKind: TypeAlias = Literal[
 - `removal`: figures depend on how pieces of a prompt are removed.
 - `repeated-items`: prompts occur more than once, or in several items.
 - `seed-decides`: the seed (nearly) determines the arm.
+- `seen-prompts`: prompts are among those that a dictionary was trained on, or that is not known.
 - `shared-seeds`: items share their seeds, so that one seed's noise is in all of them.
 - `shared-templates`: both halves use the same sentence frame.
 - `side-effects`: nothing measures them, or the design cannot show that they are small.

@@ -25,6 +25,7 @@ __all__ = [
     "PicturedSamples",
     "data_address",
     "grid",
+    "labelled_rows",
     "open_picture",
     "pairs",
     "read_pictures",
@@ -39,6 +40,8 @@ FORMATS = ("PNG", "JPEG")
 runs Ghostscript for that of PostScript."""
 GAP = 4
 """Pixels between the tiles of a grid."""
+LABEL_HEIGHT = 24
+"""Pixels of the label of a row."""
 MIN_TILE = 128
 """Pixels to which the height of small tiles is enlarged, without smoothing."""
 MAX_SLUG_BYTES = 180
@@ -119,6 +122,27 @@ def grid(
         left = GAP + index % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet
+
+
+def labelled_rows(rows: Mapping[str, Pictures]) -> NDArray[np.uint8]:
+    """Rows of pictures, each under its label.
+
+    Args:
+        rows: Pictures by label, `[n, height, width, 3]`, all of one size.
+
+    Returns:
+        One picture, `[height, width, 3]`, uint8.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    parts = []
+    for label, pictures in rows.items():
+        row = grid(pictures, columns=len(pictures))
+        strip = Image.new("RGB", (row.shape[1], LABEL_HEIGHT), "white")
+        font = ImageFont.load_default(LABEL_HEIGHT - 2 * GAP)
+        ImageDraw.Draw(strip).text((GAP, GAP // 2), label, fill="black", font=font)
+        parts += [np.asarray(strip), row]
+    return np.concatenate(parts)
 
 
 def data_address(picture: NDArray[np.uint8]) -> str:

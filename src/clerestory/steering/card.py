@@ -76,7 +76,8 @@ def _edit(edit: Mapping[str, Any]) -> str:
     settings = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in edit.items()
-        if name not in ("kind", "site")
+        # A dictionary's configuration is a mapping, too long for a line.
+        if name not in ("kind", "site") and not isinstance(value, Mapping)
     )
     return f"`{code(edit['kind'])}` at `{code(edit['site'])}`: {markdown(settings)}"
 

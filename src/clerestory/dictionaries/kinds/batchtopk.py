@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.dictionaries.activation import Activation, activations, check_k
+from clerestory.dictionaries.activation import Activation, activations, check_k, threshold_at
 
 __all__ = ["BatchTopK"]
 
@@ -36,6 +36,10 @@ class BatchTopK(Activation):
     @override
     def check(self, latents: int) -> None:
         check_k(self.k, latents)
+
+    @override
+    def at_l0(self, values: Tensor, l0: float) -> BatchTopK:
+        return BatchTopK(threshold_at(values, l0), min(max(1, round(l0)), values.shape[1]))
 
     @override
     def __call__(self, values: Tensor) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.dictionaries.activation import Activation, activations
+from clerestory.dictionaries.activation import Activation, activations, threshold_at
 
 __all__ = ["JumpReLU"]
 
@@ -28,6 +29,10 @@ class JumpReLU(Activation):
 
     tensor_fields: ClassVar[tuple[str, ...]] = ("thresholds",)
     thresholds: Tensor = field(repr=False)
+
+    @override
+    def at_l0(self, values: Tensor, l0: float) -> JumpReLU:
+        return JumpReLU(torch.full((values.shape[1],), threshold_at(values, l0)))
 
     @override
     def __call__(self, values: Tensor) -> Tensor:

@@ -36,6 +36,10 @@ class TopK(Activation):
         check_k(self.k, latents)
 
     @override
+    def at_l0(self, values: Tensor, l0: float) -> TopK:
+        return TopK(min(max(1, round(l0)), values.shape[1]))
+
+    @override
     def __call__(self, values: Tensor) -> Tensor:
         # Unsorted, which is faster: the order is that of the latents.
         top = values.topk(self.k, dim=-1, sorted=False)

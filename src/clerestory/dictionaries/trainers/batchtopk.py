@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.dictionaries.activation import Activation
+from clerestory.dictionaries.activation import Activation, threshold_at
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.kinds.batchtopk import BatchTopK
 from clerestory.dictionaries.kinds.relu import ReLU
@@ -50,8 +50,6 @@ class BatchTopKTrainer(Trainer):
         # At random: at equal distances the same positions of every sample would be taken.
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         rows = rows[order[:CALIBRATION_ROWS]]
-        latents = replace(dictionary, activation=ReLU()).encode(rows).flatten()
-        # Strictly above it: one more, so that `k` of each row are kept.
-        place = min(self.k * len(rows) + 1, len(latents))
-        threshold = latents.topk(place, sorted=False).values.min()
-        return replace(dictionary, activation=BatchTopK(float(threshold), self.k))
+        latents = replace(dictionary, activation=ReLU()).encode(rows)
+        threshold = threshold_at(latents, self.k)
+        return replace(dictionary, activation=BatchTopK(threshold, self.k))
