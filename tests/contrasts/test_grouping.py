@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from helpers import planted_cause
 from helpers.planted_cause import model
 
 from clerestory.causal import verify
-from clerestory.causal.group_control import rank_groups
+from clerestory.causal.group_control import RankedGroups, rank_groups
 from clerestory.contrasts import Findings, Groups, group
 from clerestory.contrasts.clusters import feature_kinds, fit_clusters
 from clerestory.contrasts.features.embedding import ImageEmbedding
@@ -186,10 +187,24 @@ def test_clusters_of_pictures_are_groups_without_a_classifier(
     assert findings.classifiers == {"clusters of brightness": None}
     assert "classifier" in kinds(findings)
     clustered.save(tmp_path / "g")
-    assert Groups.load(tmp_path / "g").to_dict() == clustered.to_dict()
+    again = Groups.load(tmp_path / "g")
+    assert again.to_dict() == clustered.to_dict()
+    assert again.findings(names[0]).to_dict() == findings.to_dict()
+    assert clustered.clusters is not None and again.clusters is not None
+    assert again.clusters.digest == clustered.clusters.digest
+    pictures = recording.pictures([0, 1, 2])
+    with pytest.raises(EvidenceError, match="were loaded"):
+        again.clusters(pictures)
+    opened = again.clusters.open(model())
+    assert np.array_equal(opened(pictures), clustered.clusters(pictures))
+    (tmp_path / "g" / "clusters.safetensors").unlink()
+    with pytest.raises(EvidenceError, match="clusters"):
+        Groups.load(tmp_path / "g")
 
 
-def test_clusters_are_ranked_by_how_much_a_unit_controls_them(clustered: Groups) -> None:
+def test_clusters_are_ranked_by_how_much_a_unit_controls_them(
+    clustered: Groups, tmp_path: Path
+) -> None:
     """Unit 0 lights pictures, unit 1 is read by nothing: only the bright cluster is controlled."""
     bright = max(clustered.groups, key=lambda name: unit_of(clustered, name, f"{TEXT}[0]").sign)
     units = {name: [f"{TEXT}[0]", f"{TEXT}[1]"] for name in clustered.groups}
@@ -200,6 +215,16 @@ def test_clusters_are_ranked_by_how_much_a_unit_controls_them(clustered: Groups)
     assert first.effects[0].unit == f"{TEXT}[0]" and first.low > 0.5
     assert bright in {each.group for each in ranked.groups}
     assert set(ranked.table()["group"]) == set(clustered.groups)
+    ranked.save(tmp_path / "ranked")
+    again = RankedGroups.load(tmp_path / "ranked")
+    assert again.to_dict() == ranked.to_dict()
+    saved = json.loads((tmp_path / "ranked" / "control.json").read_text())["groups"]
+    assert saved[0]["effects"][0]["status"] == first.effects[0].status
+    # Groups that were loaded have their clusters.
+    clustered.save(tmp_path / "groups")
+    loaded = Groups.load(tmp_path / "groups")
+    of_loaded = rank_groups(loaded, model(), units=units, items=12, seeds_per_item=1, baselines=19)
+    assert of_loaded.table().equals(ranked.table())
 
 
 def test_a_recorded_site_makes_clusters_and_its_own_units_are_not_tested(tmp_path: Path) -> None:

@@ -111,6 +111,31 @@ def test_find_ranks_the_planted_latent_above_every_neuron(found):
     assert findings.units == 64 + 8
 
 
+@pytest.mark.parametrize("null", ["permuted", "noise"])
+def test_find_over_latents_finds_nothing_where_the_concept_is_in_no_value(null, tmp_path):
+    table = factorial(items=48, phrases=12)
+    dictionary = small_dictionary(64, latents=256, site=EMBEDDING)
+    direction = dictionary.encoder[:, 5].numpy() / dictionary.encoder[:, 5].norm().item()
+    _, wordings = np.unique(table["phrase"], return_inverse=True)
+    found = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        # Phrases of a style differ in what the concept has nothing to do with.
+        phrases = rng.normal(size=(wordings.max() + 1, 64))
+        values = rng.normal(size=(len(table), 64)) + phrases[wordings]
+        if null == "permuted":
+            # The planted effect, in a random half of all phrases instead of in those of glass.
+            positive = rng.permutation(len(phrases)) < len(phrases) // 2
+            values += 2.0 * direction * positive[wordings][:, None]
+        recording = recording_of(table, {EMBEDDING: values[:, None]}, tmp_path / str(seed))
+        recording.attach(dictionary, "glass")
+        findings = find(recording, **QUERIES, top=20, progress=False)
+        assert findings.units > 256 and findings.tested >= 20
+        found.append(len(findings.found()) > 0)
+    # Each finds something with a chance of 0.05 at most: two or more of six, of 0.03.
+    assert sum(found) <= 1
+
+
 def test_the_command_encodes_a_recording_of_the_base_site(found):
     folder, dictionary, findings = found
     arguments = [item for name, text in QUERIES.items() for item in (f"--{name}", text)]

@@ -17,7 +17,7 @@ from clerestory.dictionaries import Dictionary
 from clerestory.dictionaries.kinds.relu import ReLU
 from clerestory.errors import EvidenceError, RecordingError, SiteError
 from clerestory.naming import UnitNames, may_be_shown, name_units, score_texts
-from clerestory.naming.candidates import closest
+from clerestory.naming.candidates import closest, is_function_word
 from clerestory.naming.embeddings import JointSpace
 from clerestory.naming.samples import NamingSamples
 from clerestory.recordings import Recording, record
@@ -70,6 +70,26 @@ def test_a_planted_word_and_a_planted_pair_are_the_names(named: UnitNames) -> No
     assert second.detection.low is not None and second.detection.low > 0.9
     assert first.drawing is None
     assert "found by detection" in named.summary()
+
+
+def test_function_words_are_no_names(tmp_path: Path) -> None:
+    """`of` raises a unit by as much as `two`, which a picture shows."""
+    rng = np.random.default_rng(0)
+    texts = [
+        f"{rng.choice(['two', 'the'])} {rng.choice(WORDS)} {rng.choice(['of', 'by'])} no{number}"
+        for number in range(480)
+    ]
+    table = pd.DataFrame({"prompt": texts, "seed": range(480)})
+    values = rng.normal(size=(480, 1, 2))
+    values[:, 0, 0] += 4 * table["prompt"].str.contains("two ")
+    values[:, 0, 1] += 4 * table["prompt"].str.contains(" of ")
+    recording = recording_of(table, {SITE: values}, tmp_path / "rec")
+    names = name_units(recording, vocabulary=["with", "red"], progress=False)
+    assert names.of(f"{SITE}[0]")[0].text == "two"
+    assert not {"of", "by", "the", "with"} & {
+        word for name in names.names for word in name.text.split()
+    }
+    assert [is_function_word(word) for word in ("Of", "fire", "with", "raven")] == [1, 0, 1, 0]
 
 
 def test_the_score_is_the_auroc_over_held_out_prompts_alone(named: UnitNames) -> None:

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from clerestory.causal.results import UnitEffect
+from typing_extensions import override
+
+from clerestory.causal.results import DERIVED, UnitEffect, derived_figures
 from clerestory.causal.verify import verify
 from clerestory.contrasts import Groups
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import CacheOption
+from clerestory.io.digests import DIGEST, check_seal
+from clerestory.io.reading import path_inside, read_json, wrap_errors
+from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Model
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.results import Provenance, Result
@@ -88,6 +94,26 @@ class RankedGroups(Result):
         ]
         return pd.DataFrame(rows)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, and the status of each unit, ready for JSON."""
+        content: dict[str, Any] = to_jsonable(self)
+        for group, one in zip(content["groups"], self.groups, strict=True):
+            for entry, effect in zip(group["effects"], one.effects, strict=True):
+                entry |= derived_figures(effect)
+        return content
+
+    @classmethod
+    @override
+    def load(cls, folder: Path) -> Self:
+        content = read_json(path_inside(folder, cls.figures_file, EvidenceError), EvidenceError)
+        check_seal(content, cls.figures_file, EvidenceError)
+        with wrap_errors(cls.figures_file, EvidenceError):
+            content.pop(DIGEST, None)
+            for entry in [effect for group in content["groups"] for effect in group["effects"]]:
+                for name in DERIVED:
+                    entry.pop(name, None)
+        return validate(cls, content, cls.figures_file, EvidenceError)
+
     def plot(self) -> Any:
         """Detection against control, a point for each unit, as an Altair chart."""
         import altair as alt
@@ -136,11 +162,12 @@ def rank_groups(
         The groups, the one whose unit has the highest lower limit first.
 
     Raises:
-        EvidenceError: Groups that were loaded have no clusters, or these are of no pictures.
+        EvidenceError: The clusters are not of pictures, or those of an earlier version's folder.
     """
-    classifier: Any = groups.clusters or groups.classifier
     if groups.clusters is None and groups.classifier.startswith("clusters of "):
-        raise EvidenceError("Groups that were loaded have no clusters: call `group` again.")
+        raise EvidenceError("This folder of groups has no clusters: call `group` again.")
+    opened = groups.clusters and groups.clusters.open(model)
+    classifier: Any = opened or groups.classifier
     ranked = []
     for name in groups.groups:
         result = verify(

@@ -286,12 +286,22 @@ class VerificationResult(TraceResult):
         """Every figure, the statuses and the answers as sentences, ready for JSON."""
         content = super().to_dict()
         for entry, effect in zip(content["effects"], self.effects, strict=True):
-            within = effect.side_effects.within_bound
-            together = [str(change) for change in effect.together_with]
-            derived = (effect.status, effect.p, within, together)
-            # Written for other readers of the file; `load` drops them and derives them again.
-            entry |= dict(zip(DERIVED, derived, strict=True))
+            entry |= derived_figures(effect)
         return content
+
+
+def derived_figures(effect: UnitEffect) -> dict[str, Any]:
+    """What follows from an effect's figures, for other readers of a file.
+
+    Args:
+        effect: The effect of a unit.
+
+    Returns:
+        Values by the names of `DERIVED`, which are dropped and derived again when they are loaded.
+    """
+    within = effect.side_effects.within_bound
+    together = [str(change) for change in effect.together_with]
+    return dict(zip(DERIVED, (effect.status, effect.p, within, together), strict=True))
 
 
 def _unit_row(effect: UnitEffect) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clerestory.arguments import checked
 from clerestory.causal.baselines import (
@@ -32,6 +31,7 @@ from clerestory.causal.baselines import (
 from clerestory.causal.control import SMALLEST_EFFECT, control_warnings
 from clerestory.causal.parts import Parts
 from clerestory.causal.results import UnitEffect, VerificationResult
+from clerestory.causal.shifts import Shift, shift_along
 from clerestory.causal.tracing import (
     MAP_ITEMS,
     MIN_SAME_LENGTH,
@@ -43,7 +43,7 @@ from clerestory.causal.trials import Trials, matched_prompts, with_seeds
 from clerestory.classifiers import Classifier
 from clerestory.contrasts.evidence import Finding
 from clerestory.contrasts.findings import Findings
-from clerestory.edits import Ablate, Add
+from clerestory.edits import Add
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import (
     CacheOption,
@@ -74,8 +74,6 @@ BASELINE_ITEMS = 12
 """Items that each baseline is drawn with, with one seed each."""
 CHUNK = 16
 """Baselines whose pictures are in memory at a time."""
-
-Direction = NDArray[np.float64]
 
 
 @checked()
@@ -254,23 +252,6 @@ def _new_seeds(findings: Findings, item: str, seeds_per_item: int) -> tuple[int,
     return next(seeds for seeds in candidates if recorded.isdisjoint(seeds))
 
 
-@dataclass(frozen=True, eq=False)
-class _Shift:
-    """The distance by which the concept moves a unit, measured on the selection half.
-
-    `direction` has length 1. `negative` and `positive` are mean projections on it.
-    """
-
-    site: str
-    direction: Direction
-    negative: float
-    positive: float
-
-    @property
-    def distance(self) -> float:
-        return self.positive - self.negative
-
-
 def _select_findings(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
     by_unit = {finding.unit: finding for finding in findings.findings}
     for unit in units:
@@ -301,46 +282,27 @@ def _has_length(findings: Findings, finding: Finding) -> bool:
     return finding.kind == "neuron" or bool(findings.direction(finding.unit).any())
 
 
-def _shift(findings: Findings, finding: Finding, readings: SelectionReadings) -> _Shift:
-    positive, negative = (readings.arm_mean(finding.site, arm) for arm in ("positive", "negative"))
+def _shift(findings: Findings, finding: Finding, readings: SelectionReadings) -> Shift:
     if finding.kind == "neuron":
-        unit = finding.number
-        direction = np.eye(1, len(positive), unit)[0]
+        units = len(readings.arm_mean(finding.site, "positive"))
+        direction = np.eye(1, units, finding.number)[0]
     else:
         direction = findings.direction(finding.unit)
-    # Directions are shorter than the site if only some of its units were recorded.
-    if len(direction) != len(positive):
-        raise EvidenceError(
-            f"{finding.unit} was found among {len(direction)} of the site's {len(positive)} "
-            "units; record all of them to change it."
-        )
-    length = float(np.linalg.norm(direction))
-    # Dividing by a length of 0 would give NaN.
-    if length == 0:
-        raise EvidenceError(f"The direction {finding.unit} is zero: there is nothing to change.")
-    unit_direction = direction / length
-    return _Shift(
-        site=finding.site,
-        direction=unit_direction,
-        negative=float(negative @ unit_direction),
-        positive=float(positive @ unit_direction),
-    )
+    return shift_along(readings, finding.site, direction, finding.unit)
 
 
 def _unit_effects(
     trials: Trials,
     selected: Sequence[Finding],
-    shifts: Sequence[_Shift],
+    shifts: Sequence[Shift],
     readings: SelectionReadings,
     unedited: Drawing,
     prompted: Drawing,
     criteria: _Criteria,
 ) -> tuple[UnitEffect, ...]:
-    # As far as the concept moves the unit between the arms: no strength is searched for.
-    additions = [[Add(shift.site, shift.direction * shift.distance)] for shift in shifts]
+    additions = [[shift.addition()] for shift in shifts]
     added = trials.draw("adding units", "negative", additions)
-    # To the negative arm's level, not to 0, which may be as far from it as the concept.
-    ablations = [[Ablate(shift.site, shift.direction, shift.negative)] for shift in shifts]
+    ablations = [[shift.ablation()] for shift in shifts]
     ablated = trials.draw("ablating units", "positive", ablations)
     sites = list(dict.fromkeys(shift.site for shift in shifts))
     # Several units may share a site, which is patched as a whole once.
@@ -390,7 +352,7 @@ def _with_baselines(
 def _baseline_effects(
     trials: Trials,
     readings: SelectionReadings,
-    shift: _Shift,
+    shift: Shift,
     drawings: tuple[Drawing, Drawing],
     count: int,
 ) -> BaselineEffects | None:

@@ -80,9 +80,11 @@ def group(
     attach_dictionaries([opened], dictionary)
     # Opened once, for the image encoder and for drawing.
     needs_model = rank_by_control or (by is not None and "/" not in by)
-    model = open_recorded_model(opened.store.plan.model) if needs_model else None
-    if model is not None:
-        attach_dictionaries([model], dictionary)
+    model = None
+    if needs_model:
+        model = open_recorded_model(
+            opened.store.plan.model, lambda each: attach_dictionaries([each], dictionary)
+        )
     with console.progress_bars() as progress:
         groups = group_pictures(
             opened,

@@ -86,9 +86,7 @@ def build(
         microscope = build_microscope(opened, out, sites=sites, progress=progress)
         add_references(microscope, findings or (), studies or ())
         needs_model = search is not None or (name_units and not no_draw)
-        model = open_model(microscope) if needs_model else None
-        if model is not None:
-            attach_dictionaries([model], dictionary)
+        model = open_model(microscope, partial(_attach, dictionary)) if needs_model else None
         if name_units:
             name_all(microscope, opened, None if no_draw else model, progress)
         if search is not None:
@@ -138,9 +136,11 @@ def _open_model(folder: Path, dictionaries: list[str] | None) -> Model:
     from clerestory.microscope import Microscope
     from clerestory.microscope.redraw import open_model
 
-    model = open_model(Microscope(folder))
+    return open_model(Microscope(folder), partial(_attach, dictionaries))
+
+
+def _attach(dictionaries: list[str] | None, model: Model) -> None:
     attach_dictionaries([model], dictionaries)
-    return model
 
 
 @app.command()

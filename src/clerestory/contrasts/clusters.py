@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.errors import EvidenceError
+from clerestory.io.reading import path_inside
+from clerestory.io.tensor_files import read_tensors, write_tensors
 from clerestory.registry import Registry
 from clerestory.types import Bools, Floats, Pictures
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from clerestory.recordings import Recording
 
 __all__ = [
+    "ClusterFields",
     "Clusters",
     "Features",
     "cluster_names",
@@ -32,6 +36,8 @@ __all__ = [
     "open_features",
 ]
 
+FILE = "clusters.safetensors"
+"""The arrays of clusters in a folder of groups."""
 RESTARTS = 10
 """Random starts of k-means, of which the best is taken."""
 
@@ -56,23 +62,25 @@ class Features(Protocol):
         """
 
 
-FeatureKind: TypeAlias = Callable[["Recording", "Model"], Features]
+FeatureKind: TypeAlias = Callable[["Recording | None", "Model"], Features]
 
 feature_kinds: Registry[FeatureKind] = Registry(
     "feature of clusters", package="clerestory.contrasts.features", group="clerestory.features"
 )
-"""Functions of the recording and its model, by what `group --by` calls them."""
+"""Functions of the recording and its model, by what `group --by` calls them; without a recording,
+for clusters that were loaded, features are of new pictures alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class SiteFeatures:
     """The values of a recorded site, means over steps and positions."""
 
-    recording: Recording
+    recording: Recording | None
     site: str
 
     def of_samples(self) -> Floats:
         """Values `[sample, unit]`."""
+        assert self.recording is not None
         array = self.recording.read(self.site)
         axes = [axis for axis in array.dims if axis not in ("sample", "unit")]
         return np.asarray(array.mean(axes).to_numpy())
@@ -113,19 +121,21 @@ class Clusters:
 
     Attributes:
         source: What they are clusters of.
+        by: A kind of `feature_kinds`, or the address of a site.
         classes: Their names.
         center: What is subtracted from features, `[feature]`.
         centers: Their centers, `[cluster, feature]`.
         variance: Mean squared distance of samples from their center, per feature.
-        features: Gives the features of pictures.
+        features: Gives the features of pictures; None in clusters that were loaded, until `open`.
     """
 
     source: str
+    by: str
     classes: tuple[str, ...]
     center: NDArray[np.float64]
     centers: NDArray[np.float64]
     variance: float
-    features: Features
+    features: Features | None
 
     @property
     def digest(self) -> str:
@@ -135,7 +145,43 @@ class Clusters:
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities of the clusters of pictures, `[n, cluster]`."""
+        if self.features is None:
+            raise EvidenceError(
+                f"{self.source.capitalize()} were loaded: clusters.open(model) gives them the "
+                "model that sees pictures."
+            )
         return self.probabilities(self.features.of_pictures(pictures))
+
+    def open(self, model: Model) -> Clusters:
+        """The same clusters, for pictures as a model sees them.
+
+        Args:
+            model: The model that was recorded.
+
+        Returns:
+            Clusters with features.
+
+        Raises:
+            EvidenceError: The model has no image encoder.
+        """
+        if self.features is not None:
+            return self
+        is_site = "/" in self.by
+        features = SiteFeatures(None, self.by) if is_site else feature_kinds[self.by](None, model)
+        return replace(self, features=features)
+
+    def to_fields(self) -> ClusterFields:
+        """What is no array, for JSON."""
+        return ClusterFields(self.source, self.by, self.classes, self.variance, self.digest)
+
+    def write(self, folder: Path) -> None:
+        """Write the arrays.
+
+        Args:
+            folder: The folder of the groups.
+        """
+        arrays = {"center": self.center, "centers": self.centers}
+        write_tensors(folder / FILE, arrays, framework="np")
 
     def probabilities(self, features: Floats) -> NDArray[np.float64]:
         """Probabilities of clusters, under normal distributions of one variance around centers.
@@ -152,6 +198,49 @@ class Clusters:
         return np.asarray(softmax(-distances / (2 * self.variance), axis=1))
 
 
+@dataclass(frozen=True)
+class ClusterFields:
+    """Clusters as JSON has them; their arrays are in a file beside it.
+
+    Attributes:
+        source: As in `Clusters`.
+        by: As in `Clusters`.
+        classes: As in `Clusters`.
+        variance: As in `Clusters`.
+        digest: Digest of the arrays.
+    """
+
+    source: str
+    by: str
+    classes: tuple[str, ...]
+    variance: float
+    digest: str
+
+    def read(self, folder: Path) -> Clusters:
+        """Read the arrays.
+
+        Args:
+            folder: The folder of the groups.
+
+        Returns:
+            The clusters, without features.
+
+        Raises:
+            EvidenceError: The file is missing or damaged, or of other clusters.
+        """
+        path = path_inside(folder, FILE, EvidenceError)
+        arrays = read_tensors(path, EvidenceError, "np")
+        center, centers = (arrays.get(name, np.empty(0)) for name in ("center", "centers"))
+        if centers.shape != (len(self.classes), *center.shape) or center.ndim != 1:
+            raise EvidenceError(f"{path} has not the centers of {len(self.classes)} clusters.")
+        clusters = Clusters(
+            self.source, self.by, self.classes, center, centers, self.variance, None
+        )
+        if clusters.digest != self.digest:
+            raise EvidenceError(f"{path} has the centers of other clusters.")
+        return clusters
+
+
 def cluster_names(count: int) -> tuple[str, ...]:
     """Names of clusters.
 
@@ -165,12 +254,12 @@ def cluster_names(count: int) -> tuple[str, ...]:
 
 
 def fit_clusters(
-    source: str, features: Features, values: Floats, selection: Bools, count: int, seed: int
+    by: str, features: Features, values: Floats, selection: Bools, count: int, seed: int
 ) -> Clusters:
     """Fit clusters to the samples of the selection half by k-means.
 
     Args:
-        source: What they are clusters of.
+        by: A kind of `feature_kinds`, or the address of a site.
         features: What they are clustered by.
         values: The features of all samples, `[sample, feature]`.
         selection: Whether a sample is of the selection half, `[sample]`.
@@ -195,7 +284,8 @@ def fit_clusters(
     order = np.argsort(-np.bincount(found.labels_, minlength=count), kind="stable")
     variance = float(found.inertia_) / directions.size
     return Clusters(
-        source,
+        f"clusters of {by}",
+        by,
         cluster_names(count),
         center,
         np.asarray(found.cluster_centers_, np.float64)[order],

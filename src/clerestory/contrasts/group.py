@@ -184,6 +184,7 @@ class _Grouping:
 
     name: str
     classes: tuple[str, ...]
+    by: str = ""
     features: Features | None = None
     site: str = ""
     seed: int = 0
@@ -199,7 +200,7 @@ class _Grouping:
         values = self.features.of_samples()
         selection = (half == HALVES[0]).to_numpy()
         self.fitted = fit_clusters(
-            self.name, self.features, values, selection, len(self.classes), self.seed
+            self.by, self.features, values, selection, len(self.classes), self.seed
         )
         probabilities = self.fitted.probabilities(values)
         names = np.array(self.classes, dtype=object)[probabilities.argmax(1)]
@@ -221,7 +222,7 @@ def _grouping(
     if clusters < 2:
         raise OptionError(f"clusters is {clusters}; groups need two or more.")
     features, site = open_features(by, recording, model)
-    return _Grouping(f"clusters of {by}", cluster_names(clusters), features, site, seed)
+    return _Grouping(f"clusters of {by}", cluster_names(clusters), by, features, site, seed)
 
 
 def _detection(group: Group) -> float:
@@ -247,7 +248,10 @@ def _find(
         if not base or step[0].partition(":")[0] != base
     }
     if not activations.steps:
-        raise EvidenceError(f"Only {excluded} was recorded, which defines the clusters.")
+        raise EvidenceError(
+            f"All recorded sites are {base} or its latents, which define the clusters: record "
+            "another site too."
+        )
     recorded = recording.samples.iloc[recording.rows].reset_index(drop=True)
     warnings = confound_warnings(recorded.loc[table.index], {}, table, controlled)
     samples = ContrastSamples(table, from_pictures=True, warnings=tuple(warnings))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from clerestory.contrasts.clusters import ClusterFields
 from clerestory.contrasts.evidence import Status, UnitKind
 from clerestory.contrasts.findings import Findings, read_samples
 from clerestory.errors import EvidenceError
@@ -88,8 +89,8 @@ class Groups(Result):
         samples: A row for each sample: its `group`, its `half`, its number as `sample`; the index
             is its position among the good samples.
         provenance: Version, recorded model and options.
-        clusters: The clusters, as a classifier of pictures; None where the groups are classes, and
-            in groups that were loaded.
+        clusters: The clusters, as a classifier of pictures; None where the groups are classes. In
+            groups that were loaded, `clusters.open(model)` gives them the model.
     """
 
     figures_file = FILE
@@ -158,12 +159,15 @@ class Groups(Result):
             for name, group in self.groups.items()
         }
         content = {entry.name: getattr(self, entry.name) for entry in fields(_Fields)}
-        return to_jsonable(_Fields(**{**content, "groups": groups}))
+        clusters = None if self.clusters is None else self.clusters.to_fields()
+        return to_jsonable(_Fields(**{**content, "groups": groups, "clusters": clusters}))
 
     @override
     def write(self, folder: Path) -> None:
-        """Write `groups.json`, the samples, and a folder of findings for each group."""
+        """Write `groups.json`, the samples, clusters, and findings of each group in a folder."""
         super().write(folder)
+        if self.clusters is not None:
+            self.clusters.write(folder)
         write_parquet(self.samples, folder / SAMPLES)
         for name, group in self.groups.items():
             group.findings.write(findings_folder(folder, list(self.groups), name))
@@ -189,7 +193,8 @@ class Groups(Result):
             for name, group in read.groups.items()
         }
         samples = read_samples(path_inside(folder, SAMPLES, EvidenceError), COLUMNS)
-        return cls(**{**vars(read), "groups": groups}, samples=samples)
+        clusters = None if read.clusters is None else read.clusters.read(folder)
+        return cls(**{**vars(read), "groups": groups, "clusters": clusters}, samples=samples)
 
 
 def findings_folder(folder: Path, names: list[str], name: str) -> Path:
@@ -225,6 +230,7 @@ class _Fields:
     excluded: int
     controlled: tuple[str, ...]
     warnings: tuple[EvidenceWarning, ...]
+    clusters: ClusterFields | None = None
 
 
 def _row(unit: GroupUnit) -> dict[str, Any]:

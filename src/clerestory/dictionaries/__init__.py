@@ -8,6 +8,7 @@ values. Loading and use need torch and safetensors only. One file of `kinds` hol
 function.
 """
 
+from clerestory.dictionaries.absorption import Absorption, absorption
 from clerestory.dictionaries.activation import Activation, activations
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.evaluation import evaluate
@@ -17,11 +18,13 @@ from clerestory.dictionaries.reconstruct import Reconstruct
 from clerestory.dictionaries.training import train
 
 __all__ = [
+    "Absorption",
     "Activation",
     "Dictionary",
     "DictionaryEvaluation",
     "Normalization",
     "Reconstruct",
+    "absorption",
     "activations",
     "evaluate",
     "train",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,7 @@ def build(
 
 
 def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
-    model = _model(recordings)
+    model, dictionaries = _model(recordings), {}
     planned_sites: dict[str, PlannedSite] = {}
     planned_recordings = []
     for number, recording in enumerate(recordings):
@@ -115,7 +116,10 @@ def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
                 f"{recording.store.folder} has {len(recording.rows)} samples: a microscope needs "
                 f"{MIN_SAMPLES} or more."
             )
+        digests = recording.dictionaries
         for address in recording.match(sites):
+            if address in digests:
+                dictionaries[address] = digests[address]
             layout = recording.layout(address)
             # Pages number the units of a site by their columns.
             if "unit" in layout.labels:
@@ -135,6 +139,8 @@ def _plan(recordings: Sequence[Recording], sites: str) -> Plan:
         table = recording.manifest["plan"]["table"]
         planned_recordings.append(PlannedRecording(len(recording.rows), table, kind))
     slug = _slug(model.name)
+    # Those of the pages, attached ones as well: redraws take the same.
+    model = replace(model, dictionaries=dictionaries)
     return Plan(FORMAT, slug, model, tuple(planned_recordings), tuple(planned_sites.values()))
 
 

@@ -123,21 +123,23 @@ class Drawer:
         return cache[key]
 
 
-def open_model(microscope: Microscope) -> Model:
+def open_model(microscope: Microscope, prepare: Callable[[Model], object] | None = None) -> Model:
     """Load the model that was recorded.
 
     Args:
         microscope: The microscope.
+        prepare: Called with the model before it is compared, to attach dictionaries.
 
     Returns:
         The model.
 
     Raises:
         RecordingError: The model of this name is another one now.
+        DictionaryError: A dictionary has other latents than the pages.
     """
     from clerestory.recordings.identity import open_recorded_model
 
-    return open_recorded_model(microscope.plan.model)
+    return open_recorded_model(microscope.plan.model, prepare)
 
 
 def edit_of(unit: Unit, mode: str, level: float) -> Edit:

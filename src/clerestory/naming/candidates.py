@@ -13,12 +13,61 @@ from numpy.typing import NDArray
 from clerestory.naming.samples import NamingSamples, split_words
 from clerestory.types import Bools, Floats
 
-__all__ = ["Candidates", "choose", "closest", "fits_words", "lower_aurocs", "prompt_candidates"]
+__all__ = [
+    "Candidates",
+    "choose",
+    "closest",
+    "fits_words",
+    "is_function_word",
+    "lower_aurocs",
+    "prompt_candidates",
+]
 
 LEAST = 5
 """Prompts of the selection half that have a word, and that lack it."""
 COMMON = 1 / 3
-"""Share of prompts above which a word, such as an article, is no part of a pair of words."""
+"""Share of prompts above which a word is no part of a pair of words."""
+DRAWABLE = frozenset(
+    [
+        "alone",
+        "back",
+        "bill",
+        "bottom",
+        "cry",
+        "eight",
+        "eleven",
+        "empty",
+        "fifteen",
+        "fifty",
+        "fire",
+        "five",
+        "forty",
+        "four",
+        "front",
+        "full",
+        "hundred",
+        "many",
+        "mill",
+        "mine",
+        "nine",
+        "serious",
+        "several",
+        "side",
+        "sincere",
+        "six",
+        "sixty",
+        "system",
+        "ten",
+        "thick",
+        "thin",
+        "three",
+        "top",
+        "twelve",
+        "twenty",
+        "two",
+    ]
+)
+"""Words of scikit-learn's list that a picture can show: things, counts, shapes and moods."""
 SHARE = 0.1
 """Share of prompts that a name fits whose closeness has no threshold of its own."""
 OVERLAP = 0.8
@@ -48,12 +97,14 @@ def prompt_candidates(samples: NamingSamples) -> Candidates:
         samples: The prompts.
 
     Returns:
-        Names that at least five prompts have and five lack; longer names first, so that of names
-        that fit the same prompts the longer one is chosen.
+        Names that at least five prompts have and five lack, without function words; longer names
+        first, so that of names that fit the same prompts the longer one is chosen.
     """
     texts = [samples.prompts[number] for number in np.flatnonzero(samples.selection)]
     lists = [split_words(text) for text in texts]
     counts = Counter(word for words in lists for word in set(words))
+    for word in [word for word in counts if is_function_word(word)]:
+        del counts[word]
     rare = {word for word, count in counts.items() if count <= COMMON * len(lists)}
     pairs = Counter(
         pair
@@ -68,6 +119,23 @@ def prompt_candidates(samples: NamingSamples) -> Candidates:
     ]
     fits = np.array([fits_words(name, texts) for name in names], bool).reshape(-1, len(texts)).T
     return Candidates(tuple(names), fits)
+
+
+def is_function_word(word: str) -> bool:
+    """Whether a word, such as `a`, `of` or `with`, is no name of what a picture shows.
+
+    Args:
+        word: A word of a prompt or of a vocabulary.
+
+    Returns:
+        True for scikit-learn's English stop words, except those that a picture can show, such as
+        `fire` and `two`.
+    """
+    # Imported here: scikit-learn takes a second.
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    own = word.strip().lower()
+    return own in ENGLISH_STOP_WORDS and own not in DRAWABLE
 
 
 def fits_words(name: str, prompts: Sequence[str]) -> Bools:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization.vocabularies import default_words
-from clerestory.naming.candidates import Candidates, closest, fits_words, prompt_candidates
+from clerestory.models.provenance import check_dictionaries
+from clerestory.naming.candidates import (
+    Candidates,
+    closest,
+    fits_words,
+    is_function_word,
+    prompt_candidates,
+)
 from clerestory.naming.detection import Comparison, detection_scores
 from clerestory.naming.drawing import Drawings, Words, draw, drawing_scores
 from clerestory.naming.embeddings import JointSpace, can_take, text_site
@@ -61,6 +68,7 @@ class NameScorer:
     Raises:
         EvidenceError: There are too few different prompts.
         RecordingError: The model is another one than was recorded.
+        DictionaryError: It lacks a dictionary of the recording, or has another one of its name.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class NameScorer:
         progress: Progress,
     ) -> None:
         if model is not None:
+            check_dictionaries(model, recording.dictionaries, "The recording")
             check_model(model, recording.store.plan.model, any_dtype=True)
         self.recording, self.model, self.progress = recording, model, progress
         table = recording.samples.loc[recording.rows].reset_index(drop=True)
@@ -82,7 +91,11 @@ class NameScorer:
         self._prompt_names = frozenset(self._words.names)
         own = default_words(model) if model is not None and vocabulary is None else vocabulary or ()
         # Only words that the prompts lack: those that they have are known exactly.
-        self._further = [word for word in dict.fromkeys(own) if word not in self._prompt_names]
+        self._further = [
+            word
+            for word in dict.fromkeys(own)
+            if word not in self._prompt_names and not is_function_word(word)
+        ]
         if model is not None:
             self._further = [word for word in self._further if can_take(model, word)]
         count = 0 if drawing is None else drawing.others

@@ -95,7 +95,7 @@ class Recording:
         """Make the latents of a dictionary the units of a site `SITE:NAME` of this recording.
 
         They are computed when they are read, from the recorded values of the site; nothing is
-        written.
+        written. Latents that were recorded themselves are there already, and stay as they are.
 
         Args:
             dictionary: A `clerestory.dictionaries.Dictionary`.
@@ -106,23 +106,35 @@ class Recording:
             The address of the new site, such as `prior/embedding:glass16k`.
 
         Raises:
-            DictionaryError: The name is taken, the dictionary names no site, or the site was not
-                recorded with all of its units.
+            DictionaryError: The name is taken, the dictionary names no site, the site was not
+                recorded with all of its units, or latents of another dictionary were recorded
+                under this name.
             SiteError: The site was not recorded.
         """
-        base = self.address(base_of(dictionary, name, site))
+        wanted = base_of(dictionary, name, site)
+        recorded = f"{wanted}:{name}"
+        if recorded in self.store.layouts:
+            # The base site need not have been recorded.
+            self._check_recorded(recorded, dictionary)
+            return recorded
+        base = self.address(wanted)
         layout = self.store.layouts[base]
         if "unit" in layout.labels:
             raise DictionaryError(
                 f"{self.store.folder} has some units of {base} only, and a dictionary encodes all."
             )
         attached = attached_to(dictionary, name, base, layout.shape[-1], self._dictionaries)
-        if attached.address in self.store.layouts:
-            raise DictionaryError(
-                f"{attached.address} was recorded: choose another name than {name!r}."
-            )
         self._dictionaries[name] = attached
         return attached.address
+
+    def _check_recorded(self, address: str, dictionary: Any) -> None:
+        """DictionaryError if the latents at an address were recorded with another dictionary."""
+        digest = self.store.plan.model.dictionaries.get(address)
+        if digest != getattr(dictionary, "digest", None):
+            raise DictionaryError(
+                f"{address} was recorded with another dictionary (digest {digest} there, "
+                f"{getattr(dictionary, 'digest', None)} here): choose another name."
+            )
 
     @property
     def dictionaries(self) -> dict[str, str]:
@@ -414,7 +426,8 @@ class Recording:
         """The addresses of the recorded sites that patterns name.
 
         Args:
-            patterns: Addresses with `*` for anything, such as `text.*/mlp`.
+            patterns: Addresses with `*` for anything, such as `text.*/mlp`; `*` alone for all
+                sites, latents as well, which are here because somebody asked for them.
 
         Returns:
             The addresses, in the order of `sites`.
@@ -422,6 +435,8 @@ class Recording:
         Raises:
             SiteError: A pattern names no site, or selects a part of one.
         """
+        if patterns == "*":
+            return self.sites
         return _whole_sites(patterns, self._select(patterns))
 
     def _select(

@@ -202,6 +202,9 @@ class StudyResult(Result):
             words += [f"--{name}", value]
         for name, classifier in options["classifiers"].items():
             words += ["--classifier", f"{name}={classifier}"]
+        for address in self.provenance.dictionaries:
+            # Where its folder is, a model does not know.
+            words += ["--dictionary", f"{address}=DICTIONARY"]
         # Quoted for a shell: names of classifiers have blanks and brackets.
         return shlex.join([*words, "--out", "DIR"])
 

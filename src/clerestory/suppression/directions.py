@@ -1,4 +1,4 @@
-"""Directions at the conditioning site that suppression methods are built from."""
+"""Directions at a site, mostly the conditioning site, that suppression methods are built from."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PIECE_TEMPLATES = TEMPLATES[:12]
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """States and differences of states at the conditioning site.
+    """States and differences of states at a site.
 
     Attributes:
-        site: The conditioning site.
+        site: The site, mostly the conditioning site.
         unwanted: What adding the words of each unwanted label to the control changes,
             `[label, unit]`.
         alternatives: The same for the labels that the control shows instead, `[label, unit]`.
@@ -74,6 +74,8 @@ def read_directions(
     association: Association,
     paraphrases: Sequence[SegmentedPrompt],
     alternatives: Sequence[Target],
+    *,
+    site: str | None = None,
 ) -> Directions:
     """Read the states of the selection half.
 
@@ -82,6 +84,7 @@ def read_directions(
         association: What is to be counteracted.
         paraphrases: The sentences of the selection half.
         alternatives: The labels that the control shows instead of the unwanted ones.
+        site: Address of another site than the conditioning site.
 
     Returns:
         The directions, each a mean over the sentences that fit with every label's words.
@@ -90,7 +93,8 @@ def read_directions(
         EvidenceError: The model has no conditioning site, or the prompt is too long for the words
             of the labels.
     """
-    model, site = association.model, association.model.conditioning_site
+    model = association.model
+    site = site or model.conditioning_site
     if site not in model.sites:
         raise EvidenceError(f"{model.name} has no conditioning site to edit.")
     unwanted, other = (

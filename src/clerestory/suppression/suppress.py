@@ -31,6 +31,7 @@ from clerestory.evaluation.side_effects import BOUND
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.writing import check_empty_folder
 from clerestory.models import Model
+from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
@@ -171,7 +172,7 @@ def suppress(
         drawings, results = _evaluate(evaluation, choices, others, seed, bound)
     recommended, insufficient = _recommend(results)
     steered, steered_by = _steer(association, choices, results, recommended)
-    sites = model.conditioning_sites
+    edited_site, other_sites = _edited_sites(model, steered)
     result = SuppressionResult(
         prompt=association.prompt.full_text,
         unwanted=tuple(map(str, association.unwanted)),
@@ -183,8 +184,8 @@ def suppress(
         methods=results,
         recommended=recommended.name,
         steered_by=steered_by,
-        edited_site=model.conditioning_site,
-        other_sites=tuple(site for site in sites if site != model.conditioning_site),
+        edited_site=edited_site,
+        other_sites=other_sites,
         warnings=(
             *few,
             *_shared_classifiers(association),
@@ -425,6 +426,18 @@ def _recommend(
     )
     best = max(results, key=lambda each: each.selection.objective)
     return best, [EvidenceWarning("insufficient", text)]
+
+
+def _edited_sites(model: Model, steered: SteeredModel | None) -> tuple[str, tuple[str, ...]]:
+    """The site that edits change, and the conditioning sites that they leave as they are."""
+    edited = model.conditioning_site
+    if steered is not None:
+        edited = parse(steered.edits[0].site).site
+    base = edited.partition(":")[0]
+    # What an edit before the conditioning changes reaches all conditioning sites.
+    if base not in model.conditioning_sites:
+        return edited, ()
+    return edited, tuple(site for site in model.conditioning_sites if site != base)
 
 
 def _steer(

@@ -31,15 +31,16 @@ class ImageEmbedding:
     """The image embedding of each sample's picture.
 
     Attributes:
-        recording: A recording with pictures.
+        recording: A recording with pictures; None for new pictures alone.
         model: The recorded model.
     """
 
-    recording: Recording
+    recording: Recording | None
     model: Model
 
     def of_samples(self) -> Floats:
         """The embeddings of all good samples, `[sample, feature]`."""
+        assert self.recording is not None
         rows = self.recording.rows
         parts = [
             self.of_pictures(self.recording.pictures(rows[start : start + BATCH]))
@@ -77,8 +78,9 @@ class ImageEmbedding:
         # diffusers has image processors of its own, which prepare pictures for autoencoders.
         processors = [part for part in processors if hasattr(part, "image_mean")]
         if not encoders or not processors:
+            site = "SITE" if self.recording is None else self.recording.sites[0]
             raise EvidenceError(
                 f"{self.model.name} has no image encoder: cluster by a recorded site instead, such "
-                f"as by={self.recording.sites[0]!r}."
+                f"as by={site!r}."
             )
         return encoders[0], processors[0]

@@ -155,7 +155,7 @@ def select(
     """
     selections: dict[str, SiteSelection] = {}
     for parsed in _parse_patterns(patterns):
-        address = replace(parsed, site=(aliases or {}).get(parsed.site, parsed.site))
+        address = replace(parsed, site=_without_alias(parsed.site, aliases or {}))
         # An exact name needs no scan of all sites, of which a generic pipeline has thousands.
         exact = [address.site] if address.site in units else []
         matching = exact or [
@@ -184,6 +184,12 @@ def select(
             f"{patterns!r} names {len(selections)} sites; exactly one is expected here."
         )
     return {site: selections[site] for site in units if site in selections}
+
+
+def _without_alias(site: str, aliases: Mapping[str, str]) -> str:
+    """The address that a name stands for, also where it names latents of a site by its alias."""
+    base, colon, dictionary = site.partition(":")
+    return aliases.get(site, aliases.get(base, base) + colon + dictionary)
 
 
 def _unknown(site: str, noun: str, units: Mapping[str, int | None]) -> str:

@@ -134,8 +134,10 @@ class TaskContext:
             The same in the model's own terms, such as `prior/embedding[difference]`.
         """
         site, bracket, unit = address.partition("[")
-        named = self.model.conditioning_site if site == "conditioning" else site
-        return named + bracket + unit
+        # `conditioning:NAME` are latents of a dictionary at the conditioning site.
+        base, colon, dictionary = site.partition(":")
+        named = self.model.conditioning_site if base == "conditioning" else base
+        return named + colon + dictionary + bracket + unit
 
     def report_as(self, label: str) -> Progress:
         """A callback that reports the progress of a verb under another label.

@@ -156,8 +156,10 @@ def _claimed_unit(
         for unit in by_unit
         if unit in findings.directions and unit.partition("[")[0] == conditioning
     ]
+    # Where neurons alone were looked for there is no direction.
+    ranked = [findings.top_ranked("direction").unit] if findings.by_kind("direction") else []
     # In the order of preference; none of it depends on what changing a unit did.
-    preferred = [*units, *at_conditioning, findings.top_ranked("direction").unit]
+    preferred = [*units, *at_conditioning, *ranked]
     return next((by_unit[unit] for unit in preferred if unit in by_unit), effects.effects[0])
 
 
