@@ -37,7 +37,7 @@ def contents(
 
     Args:
         count: Number of captions.
-        *factors: Factors such as `style` or `mood`.
+        *factors: Factors such as `style` or `mood`; without any, no caption is left out.
         start: Number of captions to skip, to evaluate on other items than one selects with.
         people: True for people only, False for none; both if None.
         world: The world; the built-in one by default.
@@ -49,9 +49,9 @@ def contents(
         TableError: The world has too few such captions.
     """
     table = World.load() if world is None else world
-    pattern = re.compile(
-        "|".join(rf"\b{re.escape(phrase)}\b" for phrase in _phrases_of(table, factors))
-    )
+    phrases = _phrases_of(table, factors)
+    # Without factors nothing is excluded: an empty pattern would match every caption.
+    pattern = re.compile("|".join(rf"\b{re.escape(each)}\b" for each in phrases) or r"(?!)")
     captions: dict[str, None] = {}
     # Bounded: a world in which every caption names the factor would be searched for ever.
     for seed in itertools.islice(itertools.count(FIRST_SEED), TRIES * (start + count)):
