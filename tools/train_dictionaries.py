@@ -13,12 +13,15 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 from paths import BUILD, RESULTS
 
 import clerestory
 from clerestory.cli import console
 from clerestory.dictionaries import train
+from clerestory.errors import PromptError
+from clerestory.models import Model
 from clerestory.recordings import record
 from lancet.items import contents
 
@@ -59,7 +62,7 @@ def main(names: list[str]) -> None:
         with console.progress_bars() as tell:
             recording = record(
                 model,
-                list(contents(plan.prompts)),
+                captions(model, plan.prompts),
                 # A seed for each caption, derived from it: a shared one would be in every row.
                 seeds_per_item=1,
                 sites=plan.site,
@@ -84,6 +87,19 @@ def main(names: list[str]) -> None:
         target.mkdir(parents=True, exist_ok=True)
         for file in FILES:
             shutil.copy(BUILD / "dictionaries" / name / file, target / file)
+
+
+def captions(model: Model, count: int) -> list[str]:
+    """Captions of the world that fit into the text window; a few in a hundred do not."""
+
+    def fits(caption: str) -> bool:
+        try:
+            model.check_prompt(caption)
+        except PromptError:
+            return False
+        return True
+
+    return list(islice(filter(fits, contents(count + count // 10)), count))
 
 
 if __name__ == "__main__":
