@@ -27,6 +27,8 @@ MAX_NOISE = 0.15
 """Standard deviation of the noise on latents of unit variance, at most; drawn per picture."""
 LOG_VARIANCE = 2 * math.log(MAX_NOISE / 2)
 """The variance that the folded encoder reports for every latent: that of the mean noise."""
+FACTOR = 8
+"""Pixels a side of a cell of the latents."""
 BATCH = 50
 
 
@@ -47,6 +49,7 @@ class SiblingAutoencoder(Stage):
     ) -> None:
         self.renders, self.rows, self.plan = renders, len(renders), settings.autoencoder
         self.eye, self.sight = eye, settings.autoencoder_sight
+        self.crop, self.whole = settings.autoencoder_crop, settings.autoencoder_whole
         self.model: AutoencoderKL = network(settings)
 
     def loss(self, rows: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
@@ -55,7 +58,7 @@ class SiblingAutoencoder(Stage):
         Returns:
             `pixels`, `gradients`, `halved`, `scale`, and `sight` where there is an eye.
         """
-        pictures = self.renders.batch(rows)
+        pictures = self._cut(self.renders.batch(rows), noise)
         with mixed_precision():
             latents = self.model.encode(pictures).latent_dist.mean
             scale = latents.float().std((0, 2, 3)).square().mean().sqrt()
@@ -79,6 +82,20 @@ class SiblingAutoencoder(Stage):
                 seen = self.eye(functional.avg_pool2d(pictures + error, 2))
             terms["sight"] = self.sight * (seen - wanted).float().abs().mean()
         return terms
+
+    def _cut(self, pictures: Tensor, noise: torch.Generator) -> Tensor:
+        """A square of the pictures, at one place for the batch, or the whole pictures.
+
+        The network is convolutional, so squares of more pictures teach it more than the same number
+        of pixels of fewer; whole ones keep the statistics of its group norms as they are in use.
+        """
+        side = pictures.shape[2]
+        if self.crop >= side or torch.rand((), generator=noise) < self.whole:
+            return pictures
+        # On the grid of the latents, as every cell is in use.
+        places = (side - self.crop) // FACTOR + 1
+        top, left = FACTOR * torch.randint(places, (2,), generator=noise)
+        return pictures[:, :, top : top + self.crop, left : left + self.crop]
 
 
 def network(settings: SiblingSettings) -> AutoencoderKL:

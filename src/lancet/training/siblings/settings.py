@@ -44,6 +44,8 @@ class SiblingSettings:
     `scenes` scenes, whose pictures are not stored. `exclude_evaluation` leaves out scenes whose
     captions are among the evaluation's prompts; finding these takes half a minute.
     `autoencoder_sight` weighs how the body of the selection classifiers sees reconstructions.
+    `autoencoder_crop` is the side of the squares that most of the autoencoder's batches are cut to,
+    and `autoencoder_whole` the share of batches of whole pictures.
     """
 
     renders: int = 60_000
@@ -53,6 +55,8 @@ class SiblingSettings:
     latent_channels: int = 16
     autoencoder_widths: tuple[int, ...] = (16, 32, 64, 112)
     autoencoder_sight: float = 0.0
+    autoencoder_crop: int = 64
+    autoencoder_whole: float = 0.25
     unet_widths: tuple[int, ...] = (96, 192)
     unet_layers: int = 1
     mmdit_width: int = 224
