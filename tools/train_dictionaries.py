@@ -36,21 +36,24 @@ class Plan:
     Attributes:
         site: The site whose values are encoded.
         prompts: Number of captions, each drawn once.
+        latents: Latents per unit of the site.
         k: Active latents per position on the average of a batch.
         updates: Number of updates.
     """
 
     site: str
     prompts: int
+    latents: str
     k: int
     updates: int
 
 
 PLANS = {
-    "embedding": Plan("prior/embedding", 60_000, 16, 4_000),
-    "text2": Plan("text.blocks.2/resid", 20_000, 16, 4_000),
+    "text2": Plan("text.blocks.2/resid", 20_000, "8x", 16, 3_000),
     # 64 places at each step are a row each.
-    "mid": Plan("denoiser.mid.attn.0/out", 1_500, 32, 4_000),
+    "mid": Plan("denoiser.mid.attn.0/out", 1_000, "8x", 32, 3_000),
+    # One row a caption, and the prior takes a tenth of a second for it: fewer latents.
+    "embedding": Plan("prior/embedding", 10_000, "4x", 16, 1_500),
 }
 
 
@@ -76,7 +79,7 @@ def main(names: list[str]) -> None:
                 recording,
                 site=plan.site,
                 out=BUILD / "dictionaries" / name,
-                latents="8x",
+                latents=plan.latents,
                 k=plan.k,
                 updates=plan.updates,
                 progress=tell,
