@@ -1,8 +1,9 @@
 """The classes of Lancet's world as contrasts, for `measure_dictionaries.py`.
 
-Each level of a factor is worded in eight phrases, four for each half of the evidence, by the words
-of the world's captions. Every phrase is about every item of its half: captions that do not name the
-factor; somebody somewhere for what people alone have; a place and a perspective for subjects.
+Each level of a factor is worded in twelve phrases, six for each half of the evidence, by the words
+of the world's captions and by sentence frames where these are fewer. Every phrase is about every
+item of its half: captions that do not name the factor; somebody somewhere for what people alone
+have; a place and a perspective for subjects.
 
 The negative arm of a class is the factor's usual level, and the hard negative arm all of its other
 levels, with what looks or sounds like the class: a stained-glass window for stained glass. Where
@@ -23,18 +24,29 @@ import pandas as pd
 __all__ = ["FACTORS", "Factor", "arms", "classes", "prompts", "target"]
 
 HALVES = ("selection", "evaluation")
-PHRASES = 4
+PHRASES = 6
 """Phrases of a level in each half."""
 FRAMES = {
-    "selection": ("{x}", "a picture of {x}", "{x}, a picture", "an illustration of {x}"),
-    "evaluation": ("{x}", "an image of {x}", "a drawing of {x}", "a depiction of {x}"),
+    "selection": (
+        "{x}",
+        "{x}, a picture",
+        "a picture of {x}",
+        "an illustration of {x}",
+        "{x}, an illustration",
+        "a simple picture of {x}",
+        "a plain picture of {x}",
+    ),
+    "evaluation": (
+        "{x}",
+        "{x}, an image",
+        "an image of {x}",
+        "a drawing of {x}",
+        "{x}, a drawing",
+        "a depiction of {x}",
+        "a simple drawing of {x}",
+    ),
 }
-"""Sentence frames of words, as many as make four phrases."""
-SINGLE_FRAMES = {
-    "selection": ("a picture of {x}", "{x}, a picture", "an illustration of {x}", "{x}, a drawing"),
-    "evaluation": ("an image of {x}", "{x}, an image", "a drawing of {x}", "a depiction of {x}"),
-}
-"""Frames of the levels that captions have one word for, or none."""
+"""Sentence frames of words, as many as make enough phrases of them."""
 ADJECTIVES = ("mood", "pallor")
 SIMILAR = {
     "style": {
@@ -173,11 +185,11 @@ def arms(factor: str, level: str) -> dict[str, list[str]]:
 
 
 def _phrases(factor: str, level: str, half: str) -> list[tuple[str, str]]:
-    """Frames and words of a level in a half, four pairs."""
+    """Frames and words of a level in a half."""
     words = _words(factor, level)
     if len(words) == 1:
         # Both halves share the word, so that they have to differ in its frames.
-        return [(frame, words[0]) for frame in SINGLE_FRAMES[half]]
+        return [(frame, words[0]) for frame in FRAMES[half][1:]]
     own = words[HALVES.index(half) :: len(HALVES)]
     frames = FRAMES[half][: -(-PHRASES // len(own))]
     return [(frame, word) for frame in frames for word in own][:PHRASES]

@@ -104,8 +104,12 @@ def _trials(evaluator: Any, findings: Any, factor: str, level: str) -> Any:
     from clerestory.causal.trials import Trials
     from clerestory.evaluation import load_preserved, load_target
 
-    classifier = load_target(*target(factor, level))
-    return Trials(evaluator, _pairs(findings), classifier, load_preserved(classifier.classifier))
+    loaded = load_target(*target(factor, level))
+    # A stained-glass window is a place, and the window of the other classifier: no side effect.
+    same = {"window": "lancet:place", "place": "lancet:window"}.get(factor)
+    others = [name for name in loaded.classifier.companions if name != same]
+    preserved = load_preserved(loaded.classifier, others)
+    return Trials(evaluator, _pairs(findings), loaded, preserved)
 
 
 def _pairs(findings: Any) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import Any
 
 import attention_page
 import calibration_page
+import dictionaries_page
 import knowledge_page
 import lancet_card
 import measure_causal_effects
@@ -178,6 +179,8 @@ if (measure_familiarity.FIGURES / "familiarity.json").exists():
 if _measured(measure_knowledge):
     PAGES["../explanation/interactions.md"] = knowledge_page.interactions
     PAGES["../howto/counteract-an-association.md"] = knowledge_page.counteract
+if dictionaries_page.is_complete():
+    PAGES["../explanation/latents-neurons-directions.md"] = dictionaries_page.page
 if _measured(measure_searches):
     PAGES["../explanation/what-searches-find.md"] = measure_searches.page
 if _measured(steering_page) and steering_page.is_current():

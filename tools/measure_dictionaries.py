@@ -21,6 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import dictionaries_page
 import dictionary_control
 import dictionary_detection as detection
 from dictionary_classes import FACTORS, classes
@@ -160,6 +161,7 @@ def measure(parts: list[str], dictionaries: Path) -> None:
             for factor in factors:
                 for level in classes(factor):
                     _measure_class(studies[name], figure, factor, level)
+            dictionaries_page.save_plot()
 
 
 def _measure_class(study: Study, figure: str, factor: str, level: str) -> None:
