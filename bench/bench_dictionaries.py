@@ -1,4 +1,4 @@
-"""Training of a dictionary on our stream, beside sae-lens's own loop on the same tensors."""
+"""Latents read while Lancet draws; training on our stream beside sae-lens's own loop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from beside import ratio
+from beside import drawn, quiet, ratio
 from typing_extensions import override
 
+import clerestory
+from clerestory.dictionaries import Dictionary
 from clerestory.dictionaries.settings import TrainingSettings
 from clerestory.dictionaries.sources import Division, Rows, Source
 from clerestory.dictionaries.stream import ActivationStream
 from clerestory.dictionaries.trainer import sae_lens_module
 from clerestory.dictionaries.training import Training
 
-WIDTH, LATENTS, K, ROWS, UPDATES = 128, 1024, 32, 1024, 10
-CHUNKS, PER_CHUNK = 20, 2048
+PROMPTS = ["a stained glass of a cat", "a ship at night", "a sad woman in a library", "a rose"]
+SITES = ("denoiser.mid.attn.0/out", "prior/embedding")
+TIMES = 8
+"""Latents of a dictionary for each unit of its site."""
+WIDTH, LATENTS, K, ROWS = 128, 1024, 32, 1024
+CHUNKS, PER_CHUNK, BUFFER = 20, 2048, 16_384
+UPDATES = BUFFER // ROWS
+"""So many that the buffer, which takes time to be read and shuffled, is used up."""
 
 
 class Tensors(Source):
@@ -46,10 +54,30 @@ class Tensors(Source):
         yield self.read(0, 0)
 
 
-def main() -> None:
+def drawing() -> None:
+    """The time of pictures with the latents of one site, over that of the bare pipeline."""
+    model = clerestory.load("lancet")
+    quiet(model)
+    for site in SITES:
+        width = model.sites[site].shape[1] or 1
+        address = model.attach(Dictionary.random(width, TIMES * width, site=site), "bench")
+
+        def read(address: str = address) -> None:
+            model.run(PROMPTS, 0, read=address)
+
+        times = ratio(read, lambda: drawn(model, PROMPTS), rounds=5)
+        print(
+            f"{TIMES * width} latents of {site}, pooled: {times:.2f} × the bare pipeline ", end=""
+        )
+        print("(aim: 1.05)")
+        model.detach("bench")
+
+
+def training() -> None:
+    """Rows per second of our training, over those of sae-lens's loop."""
     source = Tensors()
     settings = TrainingSettings(
-        "batchtopk", LATENTS, K, 0.0, UPDATES, ROWS, 4e-4, "standard", 1000, 16_384, seed=0
+        "batchtopk", LATENTS, K, 0.0, UPDATES, ROWS, 4e-4, "standard", 1000, BUFFER, seed=0
     )
     batches = [
         torch.from_numpy(source.values[chunk, start : start + ROWS])
@@ -78,4 +106,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    drawing()
+    training()

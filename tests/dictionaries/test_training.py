@@ -28,6 +28,7 @@ from clerestory.dictionaries.training_prompts import (
 )
 from clerestory.errors import DictionaryError, OptionError
 
+KINDS = ["batchtopk", "matryoshka", "topk", "jumprelu", "standard"]
 HOW = {"site": SITE, "k": ACTIVE, "latents": 48, "rows": 256, "rate": 5e-3, "progress": False}
 
 
@@ -100,10 +101,11 @@ def test_the_same_call_gives_the_finished_dictionary(trained, planted_recording)
         train(planted_recording, out=out, updates=501, **HOW)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_training_continues_as_if_nothing_had_happened(
-    planted_recording, tmp_path, monkeypatch
+    kind, planted_recording, tmp_path, monkeypatch
 ):
-    short = HOW | {"updates": 24, "buffer": 1000, "dead_after": 5}
+    short = HOW | {"kind": kind, "updates": 24, "buffer": 1000, "dead_after": 5}
     whole = train(planted_recording, out=tmp_path / "whole", **short)
     monkeypatch.setattr(training, "INTERVAL", 0.0)
     for stop in (7, 16):
@@ -128,7 +130,18 @@ def test_a_killed_training_continues_as_if_nothing_had_happened(
     assert not training._checkpoints(tmp_path / "killed")
 
 
-@pytest.mark.parametrize("kind", ["batchtopk", "matryoshka", "topk", "jumprelu", "standard"])
+def test_noise_gives_no_dictionary_of_factors(tmp_path):
+    """Of rows in which no factor is planted none is found, and held-out rows are not explained."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, 2, 20, WIDTH))
+    noise = recording(tmp_path / "rec", values)
+    dictionary = train(noise, out=tmp_path / "out", updates=200, **HOW)
+    assert (recovery(dictionary) >= 0.95).mean() < 0.1
+    # Two directions of 24 hold a twelfth of the variance; two of 48 that are chosen, a little more.
+    assert dictionary.metadata["explained_variance"] < 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_dictionary_encodes_and_decodes_as_the_network_of_sae_lens(kind, planted_recording):
     from sae_lens.saes import SAE
 

@@ -16,6 +16,8 @@ __all__ = ["SynergyTest", "UnitSynergy", "find_synergy"]
 
 MAX_PICKS, LISTED = 50, 12
 ALPHA = 0.05
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Share of a unit's largest activation up to which a synergy is a rounding error."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def find_synergy(model: Model, sites: Sequence[str], activations: Floats) -> Syn
     total = values[:, -1] - values[:, 0]
     # All pieces together beyond the sum of each alone, relative to none.
     synergy = total - (values[:, 1:-1] - values[:, :1]).sum(1)
+    # Differences of float32 activations that are the same in every template by rounding alone.
+    rounding = ROUNDING * np.nanmax(np.abs(values), axis=(0, 1), initial=0)
+    synergy = np.where(np.abs(synergy) > rounding, synergy, 0)
     spread = values.reshape(-1, values.shape[-1]).std(0)
     # A constant unit has a spread of rounding errors: it ranks last, and its figures are 0.
     scale = np.where(spread > 1e-9 * np.nanmax(np.abs(values), initial=0), spread, np.inf)
