@@ -2,17 +2,19 @@
 
 import json
 import os
+import pickle
 import signal
 
 import psutil
 import pytest
+from helpers.dictionaries import small_dictionary
 from tiny import tiny_model, tiny_pipeline
 
 from clerestory.errors import RecordingError
 from clerestory.io.digests import json_digest
 from clerestory.models import load
 from clerestory.recordings import Store, make_plan, record_plan
-from clerestory.recordings.cluster import fill_with_ray
+from clerestory.recordings.cluster import _Worker, fill_with_ray
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.writer import start_recording
 from recordings.small import HOW, PROMPTS, contents
@@ -83,6 +85,24 @@ def test_a_model_of_another_precision_or_revision_is_told(begun):
     model = tiny_model()
     with pytest.raises(RecordingError, match=r"another model \(name: .* there, .* here"):
         check_model(model, plan.model)
+
+
+def test_a_worker_encodes_latents_as_the_process_that_planned_them(tmp_path):
+    """Dictionaries travel to workers, which need not have their folders."""
+    tiny_pipeline().save_pretrained(tmp_path / "model")
+    model = load(tmp_path / "model", device="cpu")
+    model.attach(small_dictionary(32, site="prior/embedding"), "glass")
+    sites = "prior/embedding:glass,text.blocks.1/mlp"
+    plan = make_plan(model, PROMPTS[:4], sites=sites, pictures=False, batch=2, chunk=2)
+    record_plan(model, plan, tmp_path / "one")
+    store = Store(tmp_path / "many")
+    start_recording(store, model, plan)
+    attached = pickle.loads(pickle.dumps(list(model.dictionaries.values())))
+    worker = _Worker(store.folder.url, plan.model.name, {"device": "cpu"}, attached)
+    for chunk in store.markers.incomplete_chunks():
+        worker.fill(chunk)
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+    assert list(store.plan.model.dictionaries) == ["prior/embedding:glass"]
 
 
 def test_fewer_than_one_worker_is_refused(begun):
