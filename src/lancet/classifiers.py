@@ -21,6 +21,8 @@ from clerestory.registry import suggest
 from clerestory.types import Role
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lancet.networks import FactorNet
 
 __all__ = ["FactorClassifier", "LancetClassifiers"]
@@ -217,6 +219,31 @@ class FactorClassifier:
             ModelError: The pictures have another size or type.
         """
         return self.of.features(pictures)
+
+    def log_probabilities(self, pictures: Tensor) -> Tensor:
+        """Log probabilities that autograd can differentiate, for gradients.
+
+        Args:
+            pictures: `[n, 64, 64, 3]` or `[n, 128, 128, 3]`, from 0 to 1.
+
+        Returns:
+            `[n, class]`.
+
+        Raises:
+            ModelError: The pictures have another size.
+        """
+        from torch.nn.functional import avg_pool2d
+
+        maps = pictures.float().permute(0, 3, 1, 2)
+        if maps.shape[1:] == (3, 128, 128):
+            maps = avg_pool2d(maps, 2)
+        if maps.shape[1:] != (3, 64, 64):
+            raise ModelError(
+                f"Lancet's classifiers read pictures of 64×64, got {list(pictures.shape)}."
+            )
+        net = self.of.net.to(maps.device)
+        logits: Tensor = net.heads[self.factor](net.body(2 * maps - 1))
+        return logits.log_softmax(1)
 
     def accuracy(self) -> tuple[int, int]:
         """How many held-out renders are classified correctly, and of how many."""

@@ -14,7 +14,6 @@ from clerestory.dictionaries import Dictionary
 from clerestory.edits import Add, Clamp, Patch, Scale
 from clerestory.errors import DictionaryError, EditError, SiteError
 from clerestory.models.core import latents as latents_module
-from clerestory.models.core.gradients import token_gradients
 
 TEXT, EMBEDDING, MAP = "text.blocks.1/resid", "prior/embedding", "denoiser.mid.attn.0/out"
 SITES = (TEXT, EMBEDDING, MAP)
@@ -191,14 +190,28 @@ def test_latents_of_another_run_are_patched_in(model):
 def test_gradients_flow_through_the_encoder(model):
     dictionary = attach(model, TEXT)
     weights = torch.linspace(-1, 1, LATENTS)
-    _, gradients = token_gradients(
-        model, PROMPTS, [f"{TEXT}:glass"], lambda values: values[f"{TEXT}:glass"][:, 2] @ weights
-    )
-    _, expected = token_gradients(
-        model, PROMPTS, [TEXT], lambda v: latents_of(dictionary, v[TEXT])[:, 2] @ weights
-    )
+    latents = f"{TEXT}:glass"
+
+    def at_tokens(objective, read):
+        found = model.gradients(objective, "text/tokens", PROMPTS, read=read, progress=False)
+        return found.read("text/tokens")["gradient"].to_numpy()
+
+    gradients = at_tokens(lambda values: values[latents][:, 0, 2] @ weights, latents)
+    expected = at_tokens(lambda v: latents_of(dictionary, v[TEXT])[:, 0, 2] @ weights, TEXT)
     assert np.abs(expected).max() > 0
     np.testing.assert_allclose(gradients, expected, atol=1e-6)
+
+
+def test_the_gradient_of_a_latent_is_that_of_what_it_decodes_to(model):
+    dictionary = attach(model, EMBEDDING)
+    address = f"{EMBEDDING}:glass"
+    found = model.gradients(
+        "denoiser.mid.res.0/out[3]@1", [EMBEDDING, address], PROMPTS, 3, progress=False
+    )
+    gradients = found.read(EMBEDDING)["gradient"].to_numpy()
+    expected = gradients @ dictionary.decoder.numpy().T
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found.read(address)["gradient"], expected, atol=1e-6)
 
 
 def test_a_run_ends_where_the_values_of_latents_are_known(model, monkeypatch):

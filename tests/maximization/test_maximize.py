@@ -8,12 +8,13 @@ import sys
 
 import numpy as np
 import pytest
+from families import family_model
 from tiny import tiny_model
 from typer.testing import CliRunner
 
 from clerestory.cli import console
 from clerestory.cli.main import app
-from clerestory.errors import ClerestoryError, SearchError, SiteError
+from clerestory.errors import ClerestoryError, ModelError, SearchError
 from clerestory.evaluation import direction, label, parse_objective, unit
 from clerestory.maximization import (
     MaximizationResult,
@@ -23,13 +24,23 @@ from clerestory.maximization import (
     prompt_space,
 )
 from clerestory.maximization.fluency import Bigrams, language_model
+from clerestory.maximization.gains import ObjectiveGradient
 from clerestory.maximization.gallery import write_gallery
-from clerestory.maximization.scoring import ObjectiveGradient, Scorer
+from clerestory.maximization.scoring import Scorer
 
 UNIT = "text.blocks.0/mlp[3]"
+NO_GRADIENT = f"python:{__name__}:brightness"
 WORDS = [*"abcdefghijklmnopqrstuvwxyz", "cat", "dog", *(2 * one for one in "bcdfghjklmnp")]
 """Of one token and of two."""
 PROMPTS = {"words": 2, "template": "a {words}", "vocabulary": WORDS}
+
+
+def brightness(pictures):
+    light = pictures.mean((1, 2, 3)) / 255
+    return np.stack([1 - light, light], 1)
+
+
+brightness.classes = ("dark", "light")
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +101,23 @@ def test_text_sites_stop_the_model_at_the_text(model, space, monkeypatch):
     Scorer(model, unit(UNIT))([space.text((0, 1))])
 
 
-def test_gains_are_the_change_of_the_score_to_first_order(model, space):
+@pytest.mark.parametrize("address", [UNIT, "prior/embedding[0]", "denoiser.mid.res.0/out[1]@1"])
+def test_gains_are_the_change_of_the_score_to_first_order(model, space, address):
     """In a small step the gradient's promise is kept: words near in embedding are told exactly."""
-    scorer = Scorer(model, unit(UNIT, "mean"))
+    scorer = Scorer(model, unit(address, "mean"), seeds=(0, 1))
     slope = ObjectiveGradient(scorer, space)
     states = [(0, 1), (3, 3)]
     gains = slope(states)
     assert [one.shape for one in gains] == [(2, 40), (2, 40)]
     assert [gains[0][at, word] for at, word in enumerate(states[0])] == [0, 0]
     weight = model.family.text_windows["text"].encoder.get_input_embeddings().weight
-    single = [w for w in range(40) if (slope.word_tokens[w] >= 0).sum() == 1]
+    word_tokens = slope.encoders[0].word_tokens
+    single = [w for w in range(40) if (word_tokens[w] >= 0).sum() == 1]
     old, new = single[1], single[2]
     before = scorer([space.text((old, single[3]))])[0]
     promised = slope([(old, single[3])])[0][0, new]
     kept = weight.data.clone()
-    one, other = slope.word_tokens[old, 0], slope.word_tokens[new, 0]
+    one, other = word_tokens[old, 0], word_tokens[new, 0]
     try:
         weight.data[one] += 1e-3 * (kept[other] - kept[one])
         scorer.scores.clear()
@@ -117,18 +130,34 @@ def test_gains_are_the_change_of_the_score_to_first_order(model, space):
     )
 
 
-def test_gradients_reach_no_further_than_the_text(model, space):
-    with pytest.raises(SiteError, match="one text encoder only"):
-        ObjectiveGradient(Scorer(model, unit("prior/embedding[0]")), space)
+def test_a_classifier_without_gradients_is_refused_by_gradient_searches(model, space):
+    objective = label(NO_GRADIENT, "dark")
+    with pytest.raises(ModelError, match="has no gradient: it has no log_probabilities"):
+        ObjectiveGradient(Scorer(model, objective), space)
     with pytest.raises(SearchError, match="no gradient"):
         maximize(
             model,
-            unit("prior/embedding[0]"),
+            objective,
             search="gradient",
             **PROMPTS,
             budget=20,
             random_prompts=4,
         )
+
+
+def test_gradients_reach_the_second_text_encoder():
+    """Both encoders read a word, and what one is promised is not what the other is."""
+    model = family_model("stable_diffusion_xl")
+    space = prompt_space(model, **PROMPTS)
+    first, second, both = (
+        ObjectiveGradient(Scorer(model, unit(address, "mean")), space)
+        for address in ("text.blocks.0/mlp[3]", "text_2.blocks.0/mlp[3]", "denoiser/condition[3]")
+    )
+    assert [len(slope.encoders) for slope in (first, second, both)] == [1, 1, 2]
+    (gains,) = second([(0, 1)])
+    assert gains.shape == (2, 40) and np.abs(gains).max() > 0
+    assert not np.allclose(gains, first([(0, 1)])[0])
+    assert np.abs(both([(0, 1)])[0]).max() > 0
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +275,7 @@ def test_raw_tokens_are_scored_as_those_tokens_only(model):
     for state in good:
         assert window.token_ids([raw.text(state)])[0] == [raw.tokens[place] for place in state]
     slope = ObjectiveGradient(Scorer(model, unit(UNIT)), raw)
-    assert slope.word_tokens.shape[1] == 1
+    assert slope.encoders[0].word_tokens.shape[1] == 1
 
 
 def test_what_is_longer_than_the_window_is_no_prompt(model):

@@ -13,7 +13,6 @@ from clerestory.errors import EditError, ModelError
 from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import wrap
 from clerestory.models.core.finiteness import StageCheck, is_finite, to_pictures
-from clerestory.models.core.gradients import token_gradients
 from clerestory.recordings import record
 
 SITE = "denoiser.mid.res.0/out"
@@ -182,4 +181,4 @@ def test_gradients_that_are_not_finite_are_refused(monkeypatch):
     weights = next(model.pipeline.prior_text_encoder.parameters())
     monkeypatch.setattr(weights, "data", torch.full_like(weights, torch.nan))
     with pytest.raises(ModelError, match=r"gradients at .*mlp are not finite"):
-        token_gradients(model, ["a cat"], [site], lambda values: values[site].sum())
+        model.gradients(lambda v: v[site].sum((1, 2, 3)), site, "a cat", read=site, progress=False)

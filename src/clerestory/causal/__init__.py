@@ -7,19 +7,27 @@ Detecting is not controlling: a unit may follow a concept without causing it.
     result.table()                      # a row for each unit: detects, addition, ablation, …
 
 `trace` maps in which blocks and at which steps a concept enters; it needs no findings.
+`attribution_patching` estimates every unit's effect of patching from one gradient, and
+`patch_parts` measures the effects of a few.
 """
 
+from clerestory.causal.attribution_patching import attribution_patching, patch_parts
 from clerestory.causal.group_control import RankedGroups, rank_groups
+from clerestory.causal.patching_results import AttributionPatching, PatchedParts
 from clerestory.causal.results import Effect, TraceResult, UnitEffect, VerificationResult
 from clerestory.causal.tracing import trace
 from clerestory.causal.verify import verify
 
 __all__ = [
+    "AttributionPatching",
     "Effect",
+    "PatchedParts",
     "RankedGroups",
     "TraceResult",
     "UnitEffect",
     "VerificationResult",
+    "attribution_patching",
+    "patch_parts",
     "rank_groups",
     "trace",
     "verify",

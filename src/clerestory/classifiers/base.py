@@ -44,8 +44,10 @@ class Classifier(Protocol):
 
     Further attributes are optional: `digest`, if the classifier can change under the same `source`;
     `weight_digests`, if the studied model may share its weights (see
-    `models/core/weight_digests.py`); `is_measurement`, if it is not trained. A classifier that is
-    one of several heads of a network is a `ClassifierHead`.
+    `models/core/weight_digests.py`); `is_measurement`, if it is not trained; `log_probabilities`,
+    a function from a torch tensor of pictures `[n, height, width, 3]`, from 0 to 1, to `[n, class]`
+    that autograd can differentiate, for gradients. A classifier that is one of several heads of a
+    network is a `ClassifierHead`.
     """
 
     @property

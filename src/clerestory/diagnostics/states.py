@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from clerestory.diagnostics.diagnosis import Check
 from clerestory.diagnostics.examination import Examination
+from clerestory.models.core.module_states import is_compiled, is_offloaded, is_quantized
 from clerestory.models.core.pipeline_state import pipeline_parts
 
 __all__ = ["states"]
-
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-"""Dtypes of weights that are not quantized."""
 
 
 @dataclass(frozen=True)
@@ -33,34 +30,6 @@ class _State:
     problem: str = ""
 
 
-def _is_compiled(module: nn.Module) -> bool:
-    # `torch.compile(part)`, `part.compile()`, `part.forward = torch.compile(…)`, and TorchScript.
-    return (
-        hasattr(module, "_orig_mod")
-        or getattr(module, "_compiled_call_impl", None) is not None
-        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")
-        or isinstance(module, torch.jit.ScriptModule)
-    )
-
-
-def _is_quantized(module: nn.Module) -> bool:
-    # torchao and quanto have tensors of classes of their own.
-    return bool(getattr(module, "is_quantized", False)) or any(
-        weight.dtype not in DTYPES or type(weight.data) is not torch.Tensor
-        for weight in module.parameters(recurse=False)
-    )
-
-
-def _is_offloaded(module: nn.Module) -> bool:
-    hook = getattr(module, "_hf_hook", None)  # of accelerate; one that only moves inputs is none
-    grouped = getattr(getattr(module, "_diffusers_hook", None), "hooks", ())
-    return (
-        type(hook).__name__ == "CpuOffload"
-        or bool(getattr(hook, "offload", False))
-        or any("offload" in name for name in grouped)
-    )
-
-
 def _is_sliced(module: nn.Module) -> bool:
     processor = type(getattr(module, "processor", None)).__name__
     return bool(getattr(module, "use_slicing", False)) or processor.startswith("Sliced")
@@ -69,7 +38,7 @@ def _is_sliced(module: nn.Module) -> bool:
 STATES = (
     _State(
         "compiled",
-        _is_compiled,
+        is_compiled,
         "runs here call it uncompiled, since compiled code calls no hooks; they are as slow as "
         "that, and round otherwise than the pipeline alone: open the model without compiling it",
     ),
@@ -78,8 +47,8 @@ STATES = (
         lambda module: bool(getattr(module, "fused_projections", False)),
         "q, k and v are no modules of their own there: call unfuse_qkv_projections()",
     ),
-    _State("quantized", _is_quantized),
-    _State("offloaded", _is_offloaded),
+    _State("quantized", is_quantized),
+    _State("offloaded", is_offloaded),
     _State("sliced", _is_sliced),
 )
 

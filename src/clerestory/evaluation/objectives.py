@@ -13,7 +13,7 @@ import ast
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ from clerestory.checks import number_array
 from clerestory.errors import RegistryError, SearchError
 from clerestory.io.expressions import parse_expression
 from clerestory.models.core.addresses import parse
-from clerestory.types import Floats
+from clerestory.types import Floats, Role
+
+if TYPE_CHECKING:
+    from clerestory.evaluation.differentiable import DifferentiableTerms
 
 __all__ = [
     "DirectionTerm",
@@ -114,6 +117,22 @@ class Objective:
             if isinstance(term, DirectionTerm):
                 digest.update(repr((term.site, term.pool)).encode() + term.direction.tobytes())
         return digest.hexdigest()[:16]
+
+    def differentiable(self, role: Role = "evaluation") -> DifferentiableTerms:
+        """The same as a function of torch tensors, for `Model.gradients`.
+
+        Args:
+            role: Which of two classifiers of a name predicts labels.
+
+        Returns:
+            The function, with what it reads.
+
+        Raises:
+            ModelError: A classifier has no gradient.
+        """
+        from clerestory.evaluation.differentiable import differentiable_terms
+
+        return differentiable_terms(self, role)
 
     def __add__(self, other: Objective) -> Objective:
         return Objective((*self.terms, *other.terms))

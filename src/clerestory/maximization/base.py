@@ -215,7 +215,8 @@ class Problem:
         """
         if self.gradient is None:
             raise SearchError(
-                "This objective has no gradient; only text sites have one. Use another search."
+                "This objective has no gradient with respect to words: its classifier has none, or "
+                "the model has no text encoder of its own. Use another search."
             )
         new = [state for state in dict.fromkeys(states) if state not in self._gains]
         # Checked before it is spent, so that a search never exceeds its budget.

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from clerestory.arguments import checked
 from clerestory.contrasts import Findings
-from clerestory.errors import SearchError, SiteError
+from clerestory.errors import ModelError, SearchError, SiteError
 from clerestory.evaluation import CacheOption, Condition, Design, Evaluator
 from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.maximization.base import BudgetSpentError, Problem, Search, searches
 from clerestory.maximization.fluency import Fluency, language_model
+from clerestory.maximization.gains import ObjectiveGradient
 from clerestory.maximization.pool import SCALE_PROMPTS, draw_pool, pool_size
 from clerestory.maximization.results import (
     SAMPLE_COLUMNS,
@@ -32,7 +33,6 @@ from clerestory.maximization.results import (
 )
 from clerestory.maximization.scoring import (
     Announce,
-    ObjectiveGradient,
     Scorer,
     forecast,
     objective_sites,
@@ -226,7 +226,8 @@ def _plan(scorer: Scorer, space: Space, search: Search) -> dict[str, Any]:
 def _gradient(scorer: Scorer, space: Space) -> ObjectiveGradient | None:
     try:
         return ObjectiveGradient(scorer, space)
-    except (SearchError, SiteError, NotImplementedError):  # the last for offloaded weights
+    except (ModelError, SearchError, SiteError, NotImplementedError):
+        # A classifier without gradients, no text encoder; the last for offloaded weights.
         return None
 
 

@@ -1,33 +1,26 @@
-"""Scores of prompts, their gradients, and a forecast of the time that a search takes."""
+"""Scores of prompts, and a forecast of the time that a search takes."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from clerestory.errors import SearchError
 from clerestory.evaluation import Evaluator
 from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective
 from clerestory.evaluation.terms import is_seed_independent, measure_terms
-from clerestory.maximization.base import Gains
-from clerestory.maximization.space import WORDS, Space, State
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.gradients import find_text_window, token_gradients
-from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.types import Role
 
 __all__ = [
     "Announce",
     "Forecast",
-    "ObjectiveGradient",
     "Scorer",
     "forecast",
     "objective_sites",
@@ -223,96 +216,3 @@ def objective_sites(objectives: Sequence[Objective]) -> list[str]:
     terms = [term for objective in objectives for _, term in objective.terms]
     sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
     return list(dict.fromkeys(sites))
-
-
-class ObjectiveGradient:
-    """First-order estimates of the gain of each word at each position of a sequence.
-
-    They come from one gradient of the objective with respect to the token embeddings. Of a word
-    with more tokens than the one it replaces, only as many tokens count.
-
-    Args:
-        scorer: The objective and its model.
-        space: The prompts.
-
-    Raises:
-        SiteError: The terms are not all at sites of one text encoder.
-    """
-
-    def __init__(self, scorer: Scorer, space: Space) -> None:
-        terms = [term for _, term in scorer.objective.terms]
-        self.sites = [parse(term.site).site for term in terms if isinstance(term, DirectionTerm)]
-        # Pictures have no gradient here: without sites `find_text_window` raises SiteError.
-        has_labels = any(isinstance(term, LabelTerm) for term in terms)
-        sites = [] if has_labels else list(dict.fromkeys(self.sites))
-        self.window = find_text_window(scorer.model, sites)
-        self.model, self.objective, self.space = scorer.model, scorer.objective, space
-        self.word_tokens = self._word_tokens()
-        weight = self.window.encoder.get_input_embeddings().weight
-        # Copied once: it is multiplied with every gradient.
-        self.embeddings = weight.detach().float().cpu().numpy()
-        # Words begin after the template's own words.
-        prefix = space.template.partition(WORDS)[0]
-        self.first = len(self._ids(prefix)) if prefix.strip() else 0
-
-    def __call__(self, states: Sequence[State]) -> list[Gains]:
-        """`[position, word]` for each sequence."""
-        prompts = [self.space.text(state) for state in states]
-        _, gradients = token_gradients(
-            self.model, prompts, self.sites, lambda values: self._objective(values, prompts)
-        )
-        # The first of the prompt's own tokens: others precede them, such as a start token.
-        starts = self.window.token_mask(prompts).int().argmax(1).tolist()
-        return [
-            self._gains(state, row[start:])
-            for state, row, start in zip(states, gradients, starts, strict=True)
-        ]
-
-    def _objective(self, values: Mapping[str, Tensor], prompts: Sequence[str]) -> Tensor:
-        token_mask, end_mask = self.window.token_mask(prompts), self.window.end_mask(prompts)
-        total = torch.zeros(len(prompts))
-        for weight, term in self.objective.terms:
-            assert isinstance(term, DirectionTerm)
-            site = parse(term.site).site
-            hook = self.model.hooks_by_address[site]
-            # As `Pooler` pools when the site is read, so that the gradient is that of the score.
-            mask = (end_mask if term.pool == "last" else token_mask) if hook.text_window else None
-            pooler = Pooler(term.pool, mask, sequence=hook.site.shape[0] is not None)
-            pooled = pooler(values[site])
-            direction = torch.as_tensor(term.direction, dtype=pooled.dtype, device=pooled.device)
-            total = total.to(pooled.device) + weight * (pooled[:, : len(direction)] @ direction)
-        return total
-
-    def _gains(self, state: State, gradient: NDArray[np.float32]) -> Gains:
-        gains, start = [], self.first
-        for word in state:
-            current = self.word_tokens[word]
-            length = int((current >= 0).sum())
-            # A prompt longer than the window is cut: there are then fewer rows than tokens.
-            rows = gradient[start : start + length]
-            slopes = rows @ self.embeddings.T
-            gain = np.zeros(len(self.word_tokens))
-            for offset in range(min(length, len(rows), self.word_tokens.shape[1])):
-                tokens = self.word_tokens[:, offset]
-                # Gradient times the change of embedding, as in HotFlip (Ebrahimi et al. 2018).
-                change = slopes[offset, tokens] - slopes[offset, current[offset]]
-                gain += np.where(tokens >= 0, change, 0.0)
-            gains.append(gain)
-            start += length
-        return np.array(gains)
-
-    def _ids(self, text: str) -> list[int]:
-        return self.window.token_ids([text])[0]
-
-    def _word_tokens(self) -> NDArray[np.int64]:
-        """The tokens of each word, `[word, token]`, padded with -1."""
-        raw = self.space.tokens
-        ids = (
-            self.window.token_ids(self.space.vocabulary)
-            if raw is None
-            else [[token] for token in raw]
-        )
-        table = np.full((len(ids), max(map(len, ids), default=1) or 1), -1)
-        for index, row in enumerate(ids):
-            table[index, : len(row)] = row
-        return table

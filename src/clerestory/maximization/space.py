@@ -21,7 +21,7 @@ from clerestory.models.core.text_windows import TextEncoder, TextWindow
 if TYPE_CHECKING:
     from clerestory.models import Model
 
-__all__ = ["WORDS", "Space", "State", "prompt_space"]
+__all__ = ["WORDS", "Space", "State", "prompt_space", "text_window"]
 
 State = tuple[int, ...]
 """A sequence of indices into the vocabulary."""
@@ -172,7 +172,7 @@ def prompt_space(
     Returns:
         The space: its vocabulary, lengths and template.
     """
-    window = _text_window(model, sites)
+    window = text_window(model, sites)
     if tokens and vocabulary is not None:
         raise SearchError("Raw tokens come from the tokenizer: give a vocabulary, or `tokens`.")
     if tokens and not isinstance(window, TextEncoder):
@@ -236,8 +236,16 @@ def _compact(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def _text_window(model: Model, sites: Sequence[str]) -> TextWindow | None:
-    """The window whose tokens some sites are; the model's first one where there is not one such."""
+def text_window(model: Model, sites: Sequence[str]) -> TextWindow | None:
+    """The window whose tokens some sites are.
+
+    Args:
+        model: The model.
+        sites: Addresses.
+
+    Returns:
+        The window; the model's first one where sites are of several or of none, None without any.
+    """
     windows, hooks = model.family.text_windows, model.hooks_by_address
     addresses = [model.sites[site].address for site in sites]
     # What is pooled has no tokens, and belongs to its encoder's stage.

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.arguments import checked
-from clerestory.errors import DictionaryError, ModelError, PromptError
 from clerestory.models.core.attention_layers import Direction
-from clerestory.models.core.bindings import Bindings
-from clerestory.models.core.family import Family, SiteHook, TapCallback
-from clerestory.models.core.latents import (
-    AttachedDictionary,
-    attached_to,
-    base_of,
-    hooks_with_latents,
-)
-from clerestory.models.core.opened_state import OpenedState
+from clerestory.models.core.family import TapCallback
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, changed_options, list_samples
 from clerestory.models.core.runner import run_sweep
 from clerestory.models.core.runs import Run
-from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool, Sites
-from clerestory.models.profile import ModelProfile
-from clerestory.registry import suggest
-from clerestory.reporting.progress import progress_bars
+from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool
+from clerestory.models.opened import OpenedModel
 from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.models.attention_maps import AttentionMaps
+    from clerestory.models.gradients import Gradients
 
 __all__ = ["Model"]
 
 
-class Model:
+class Model(OpenedModel):
     """A text-to-image model with named sites.
 
     Attributes:
@@ -46,178 +36,6 @@ class Model:
     A model can be pickled: one that was opened by name or folder is opened again where it is
     unpickled, any other takes its pipeline along.
     """
-
-    @checked()
-    def __init__(
-        self,
-        name: str,
-        family: Family,
-        *,
-        defaults: Options | None = None,
-        revision: str = "",
-        profile: ModelProfile | None = None,
-        load_options: Mapping[str, str] | None = None,
-    ) -> None:
-        self.name = name
-        self.family = family
-        self.profile = ModelProfile() if profile is None else profile
-        self.load_options = dict(load_options or {})
-        self.defaults = family.defaults if defaults is None else defaults
-        self._sites: tuple[Sequence[SiteHook], Sites] | None = None
-        self._hooks: tuple[Sequence[SiteHook], dict[str, SiteHook]] | None = None
-        self._dictionaries: dict[str, AttachedDictionary] = {}
-        self._reopen: Callable[[], Model] | None = None
-        self._bindings = Bindings.of(family)
-        self._opened = OpenedState(family.pipeline, self._bindings, revision)
-
-    def __repr__(self) -> str:
-        return f"Model({self.name!r}, {len(self.family.site_hooks)} sites)"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Imported here, since loading stands above this module.
-        from clerestory.models.loading.pickling import pack_pipeline, rebuild_model, reopen_model
-
-        self.rebind()
-        reopen = self.reopen
-        if reopen is not None:
-            # A name is smaller than weights, and opening it again checks the files again.
-            return reopen_model, (reopen, self.defaults, self._dictionaries)
-        state = {
-            "defaults": self.defaults,
-            "revision": self.revision,
-            "profile": self.profile,
-            "load_options": self.load_options,
-        }
-        pipeline = pack_pipeline(self.pipeline)
-        return rebuild_model, (self.name, type(self.family), pipeline, state, self._dictionaries)
-
-    @property
-    def reopen(self) -> Callable[[], Model] | None:
-        """Opens the model again as it is.
-
-        None where it was made from a pipeline object, or where weights, scheduler or settings were
-        changed since it was opened.
-        """
-        return self._reopen if self._reopen is not None and self._opened.is_current() else None
-
-    @reopen.setter
-    def reopen(self, reopen: Callable[[], Model] | None) -> None:
-        self._reopen = reopen
-        if reopen is not None:
-            self._opened.remember()
-
-    @property
-    def revision(self) -> str:
-        """A digest that tells these weights from any others.
-
-        "" where it is unknown, and where parts or weights were changed since the model was opened.
-        """
-        return self._opened.revision
-
-    @revision.setter
-    def revision(self, revision: str) -> None:
-        self._opened.set_revision(revision)
-
-    @property
-    def description(self) -> str:
-        """What to know about how this family is served; "" for nothing."""
-        return self.family.description
-
-    @property
-    def conditioning_site(self) -> str:
-        """The address of the value that goes from the text side to the denoiser.
-
-        `prior/embedding` with a prior, `denoiser/condition` in most other families; "" where the
-        family has none.
-        """
-        return self.family.conditioning_site
-
-    @property
-    def conditioning_sites(self) -> tuple[str, ...]:
-        """Every site whose value goes from the text side to the denoiser, pooled states too."""
-        return self.family.conditioning_sites
-
-    @property
-    def sites(self) -> Sites:
-        """Its sites by address.
-
-        The first look at the sites of a pipeline of no known family runs it a few times for two
-        steps, unless it was opened with `probe=False`.
-        """
-        if self._sites is None or self._sites[0] is not self.family.site_hooks:
-            with hold_pipeline(self.pipeline), progress_bars() as progress:
-                self.family.prepare(self.defaults, progress)
-            sites = [hook.site for hook in self.hooks_by_address.values()]
-            self._sites = self.family.site_hooks, Sites(sites, self.family.conditioning_site)
-        return self._sites[1]
-
-    @property
-    def hooks_by_address(self) -> Mapping[str, SiteHook]:
-        """Where its sites are among the torch modules, by address; latents have no module."""
-        # Not by way of `sites`, which would probe a pipeline that is only to draw.
-        if self._hooks is None or self._hooks[0] is not self.family.site_hooks:
-            hooks = hooks_with_latents(self.family.site_hooks, self._dictionaries)
-            self._hooks = self.family.site_hooks, {hook.site.address: hook for hook in hooks}
-        return self._hooks[1]
-
-    @property
-    def dictionaries(self) -> Mapping[str, AttachedDictionary]:
-        """Dictionaries that are attached, by name."""
-        return dict(self._dictionaries)
-
-    @checked(DictionaryError)
-    def attach(self, dictionary: Any, name: str, *, site: str | None = None) -> str:
-        """Make the latents of a dictionary the units of a site `SITE:NAME`.
-
-        They are read, recorded, edited and searched as any other units. A read encodes what the
-        site has, as edited; it changes no picture. An edit of latents adds to the site's value what
-        its change of the latents decodes to, and leaves the rest of the value as it is.
-
-        Args:
-            dictionary: A `clerestory.dictionaries.Dictionary`.
-            name: What follows the site's address and a colon: letters, digits, `_`, `-` and `.`.
-            site: The address of the site; by default the one that the dictionary was trained on.
-
-        Returns:
-            The address of the new site, such as `prior/embedding:glass16k`.
-
-        Raises:
-            DictionaryError: The name is taken, the dictionary names no site, or the site has
-                another number of units.
-            SiteError: The model has no such site.
-        """
-        base = self.sites[base_of(dictionary, name, site)]
-        attached = attached_to(dictionary, name, base.address, base.shape[1], self._dictionaries)
-        self._dictionaries[name] = attached
-        self._sites = self._hooks = None
-        return attached.address
-
-    @checked(DictionaryError)
-    def detach(self, name: str) -> None:
-        """Remove the site of a dictionary's latents.
-
-        Args:
-            name: The name that `attach` was given.
-
-        Raises:
-            DictionaryError: No dictionary has this name.
-        """
-        if name not in self._dictionaries:
-            raise DictionaryError(
-                f"No dictionary is called {name!r}.{suggest(name, self._dictionaries)}"
-            )
-        del self._dictionaries[name]
-        self._sites = self._hooks = None
-
-    @property
-    def pipeline(self) -> Any:
-        """The diffusers pipeline inside, untouched."""
-        return self.family.pipeline
-
-    @property
-    def replaced_parts(self) -> list[str]:
-        """Parts of the pipeline that are not as they were opened: others, or with other modules."""
-        return self._opened.replaced_parts
 
     @checked(options=OPTION_NAMES)
     def run(
@@ -431,29 +249,93 @@ class Model:
                 progress=progress,
             )
 
-    def rebind(self) -> None:
-        """Find the sites again where the pipeline has other modules than when it was opened.
+    @checked(options=OPTION_NAMES)
+    def gradients(
+        self,
+        objective: Any,
+        sites: str | Sequence[str],
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int] = 0,
+        *,
+        read: str | Sequence[str] = (),
+        pool: Pool = "none",
+        branch: Branch = "cond",
+        edits: Sequence[Edit] = (),
+        independent: Literal["error", "zero"] = "error",
+        last_steps: int | None = None,
+        checkpoint: bool = True,
+        batch: int = 4,
+        paired: bool = False,
+        progress: ProgressOption = True,
+        **options: Any,
+    ) -> Gradients:
+        """Differentiate an objective with respect to what sites have on the way to it.
 
-        A LoRA, textual inversion, or another part in the place of one changes them.
+        The gradient at a site is that of an edit there: what `Add` of a small vector changes. It
+        goes through text encoders, prior, all denoising steps and the autoencoder.
+
+        Args:
+            objective: `unit`, `direction` or `label` of `clerestory.evaluation.objectives`, or a
+                sum of these; the address of a unit, pooled at its last token; or a function from
+                the values of `read` to a tensor `[sample]`.
+            sites: Sites as in `run`, before the objective.
+            prompts: As in `run`.
+            seeds: As in `run`.
+            read: What a function is called with: by address tensors `[sample, step, position,
+                unit]`, and by `pictures` a tensor `[sample, height, width, 3]` from 0 to 1.
+            pool: What becomes of the positions of values and gradients, as in `run`; `max` is
+                refused. A pooled gradient times the number of positions that count is that of a
+                change of all of them.
+            branch: The branch of guidance whose sites are differentiated by.
+            edits: As in `run`; a site is differentiated by as edited.
+            independent: Whether a site that the objective does not depend on is an error, or has
+                zeros. A site that comes after the objective is one.
+            last_steps: How many of the last denoising steps have gradients; by default all. The
+                others are computed without, which saves time and cuts what goes through them.
+            checkpoint: Whether steps are computed again in the backward pass, so that memory does
+                not grow with them; False is faster.
+            batch: How many samples are differentiated together.
+            paired: Whether each prompt is drawn with the seed of its index alone.
+            progress: As in `run`.
+            options: As in `run`.
+
+        Returns:
+            Values and gradients, labelled as in a run.
 
         Raises:
-            ModelError: The pipeline's parts cannot be read any more.
+            SiteError: A site is unknown or not reached, or the objective does not depend on it.
+            ModelError: A part passes no gradients, as quantized and offloaded ones may, a
+                classifier has none, or a value or gradient is not finite.
+            OptionError: The objective is not one, or an option is out of range.
+            ClerestoryError: As in `run`.
         """
-        if self._bindings.hold(self.pipeline):
-            return
-        # Any family is built from its pipeline alone.
-        build: Callable[[Any], Family] = type(self.family)
-        try:
-            family = build(self.pipeline)
-        except (AttributeError, LookupError, TypeError) as error:
-            raise ModelError(
-                f"A part of {self.name} was replaced after it was opened, and its sites are not "
-                f"found any more: {error}."
-            ) from error
-        # Whether it may be probed was decided when it was opened.
-        family.probes = self.family.probes
-        self.family = family
-        self._bindings = Bindings.of(family)
+        from clerestory.models.core.gradients import GradientQuestion
+        from clerestory.models.gradients import as_differentiable, read_gradients
+
+        names = [read] if isinstance(read, str) else read
+        differentiable = as_differentiable(objective, names)
+        with hold_pipeline(self.pipeline):
+            self.rebind()
+            request = Request(
+                samples=list_samples(self, prompts, seeds, self.options(**options), paired=paired),
+                read={},
+                edit_sets=(tuple(edits),),
+                pool=pool,
+                branch=branch,
+                pictures=False,
+                stop="auto",
+                batch=batch,
+                taps={},
+                progress=progress,
+            )
+            question = GradientQuestion(
+                differentiable,
+                self.sites.select(sites),
+                last_steps,
+                recompute=checkpoint,
+                may_be_independent=independent == "zero",
+            )
+            return read_gradients(self, request, question)
 
     @checked(options=OPTION_NAMES)
     def options(self, **changed: Any) -> Options:
@@ -470,31 +352,3 @@ class Model:
                 pictures of that size.
         """
         return changed_options(self, changed)
-
-    @checked()
-    def check_prompt(self, prompt: str) -> None:
-        """Check that the model can take a prompt.
-
-        Args:
-            prompt: A prompt.
-
-        Raises:
-            PromptError: It is empty or longer than the text window.
-        """
-        self.family.check_prompts([prompt])
-
-    @checked(PromptError)
-    def tokenize(self, prompt: str) -> list[str]:
-        """Split a prompt into tokens as the model reads it, without start and end tokens.
-
-        Args:
-            prompt: A prompt.
-
-        Returns:
-            Its tokens as texts, without the tokenizer's marks of words.
-        """
-        return self.family.tokenize(prompt)
-
-    def vocabulary(self) -> list[str]:
-        """Words that the model has tokens of; empty where that is not known."""
-        return self.family.vocabulary()

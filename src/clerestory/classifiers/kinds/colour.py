@@ -8,6 +8,7 @@ For example "scared" might only mean "night" or "blue":
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from clerestory.classifiers.base import Classifier, classifier_kinds
 from clerestory.errors import RegistryError
 from clerestory.registry import suggest
 from clerestory.types import Floats, Pictures, Role
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["ColourClassifier"]
 
@@ -76,6 +80,22 @@ class ColourClassifier:
         # Minus the maximum, so that the exponentials of a row cannot all underflow to 0.
         odds = np.exp(log_odds - log_odds.max(1, keepdims=True))
         return np.asarray(odds / odds.sum(1, keepdims=True), np.float32)
+
+    def log_probabilities(self, pictures: Tensor) -> Tensor:
+        """The logarithms of the same, which autograd can differentiate.
+
+        Args:
+            pictures: `[n, height, width, 3]`, from 0 to 1.
+
+        Returns:
+            `[n, class]`.
+        """
+        weights, typical, _ = SCALES[self.scale]
+        means = pictures.flatten(1, 2).mean(1) @ pictures.new_tensor(weights)
+        centers = pictures.new_tensor(typical)
+        spread = SHARPNESS * (centers[1] - centers[0])
+        log_odds = -((means[:, None] - centers) / spread).square() / 2
+        return log_odds.log_softmax(1)
 
 
 @classifier_kinds.register("colour")

@@ -38,12 +38,15 @@ class FunctionClassifier:
         classes: The function's attribute of that name.
         function: The function.
         digest: Source code of the module, which distinguishes versions of the function.
+        log_probabilities: The function's attribute of that name, for gradients: from a torch tensor
+            of pictures, from 0 to 1, to `[n, class]`; None without.
     """
 
     source: str
     classes: tuple[str, ...]
     function: Callable[[Pictures], Any]
     digest: str = ""
+    log_probabilities: Callable[[Any], Any] | None = None
 
     def __call__(self, pictures: Pictures) -> Floats:
         """Probabilities `[n, class]`; ModelError where the function gives anything else."""
@@ -98,7 +101,8 @@ def open_function(name: str, role: Role) -> Classifier:
             f"{source} cannot be used: {describe_error(error)}. Write python:MODULE:FUNCTION, and "
             "give the function an attribute `classes`."
         ) from error
-    return FunctionClassifier(source, classes, function, _source_code(module))
+    differentiable = getattr(function, "log_probabilities", None)
+    return FunctionClassifier(source, classes, function, _source_code(module), differentiable)
 
 
 def _source_code(module: Any) -> str:

@@ -16,24 +16,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from clerestory.errors import EditError, SiteError
 from clerestory.models.core.addresses import parse
+from clerestory.models.core.edit_application import edit_in_place
 from clerestory.models.core.family import SiteHook, StageCall, TapCallback
+from clerestory.models.core.graph_recording import check_recordable
 from clerestory.models.core.rows import (
     Rows,
     copy_layout,
     flatten_positions,
     join_rows,
     merge_branches,
-    restore_shape,
-    split_branches,
 )
 from clerestory.models.core.types import Branch, Edit, Step
 from clerestory.models.core.visits import Visits
 
-__all__ = ["Attachment", "Tap", "apply_edit"]
+__all__ = ["Attachment", "Probe", "Tap"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Tap:
         steps: Indices of the steps that it reads; None for all.
         copies: Whether the callback gets a copy. One that gets the model's own memory must neither
             write to it nor keep it.
+        in_graph: Whether autograd records what the callback computes, so that it is called once
+            more where a step is computed once more for its gradients.
     """
 
     site: str
@@ -54,6 +57,25 @@ class Tap:
     branch: Branch = "cond"
     steps: tuple[int, ...] | None = None
     copies: bool = True
+    in_graph: bool = False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Reads the gradient with respect to what a site has after its edits.
+
+    Attributes:
+        site: The site's address.
+        callback: Called during the backward pass with the gradient `[sample, position, unit]`,
+            which it must not change, and the step.
+        branch: The branch of guidance that it reads.
+        steps: Indices of the steps that it reads; None for all.
+    """
+
+    site: str
+    callback: TapCallback
+    branch: Branch = "cond"
+    steps: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -66,7 +88,9 @@ class _ParsedEdit:
     branches: tuple[Branch, ...]
 
 
-_AtSite = TypeVar("_AtSite", _ParsedEdit, Tap)
+_OF_A_CALL = {"_visits", "_module_calls", "_current_calls", "_thread", "_replays"}
+"""The state of an attachment that `replay` sets aside."""
+_AtSite = TypeVar("_AtSite", _ParsedEdit, Tap, Probe)
 
 
 class Attachment:
@@ -77,6 +101,7 @@ class Attachment:
         stage_call: From a stage and the number of its call to the step and the rows of branches.
         edits: Edits, in the order in which they are applied.
         taps: Taps, which see values as edited.
+        probes: Probes of gradients.
         expects_handoff: Whether values without a module must be handed over to `handoff`.
         counted_stages: Stages whose calls are counted although none of their sites is edited or
             read.
@@ -93,6 +118,7 @@ class Attachment:
         edits: Sequence[Edit],
         taps: Sequence[Tap],
         *,
+        probes: Sequence[Probe] = (),
         expects_handoff: bool = False,
         counted_stages: Set[str] = frozenset(),
     ) -> None:
@@ -102,11 +128,12 @@ class Attachment:
         self._edits = tuple(_parse_edit(edit) for edit in edits)
         self._edits_by_site = _group_by_site(self._edits)
         self._taps_by_site = _group_by_site(taps)
+        self._probes_by_site = _group_by_site(probes)
         self._call_counts: Counter[str] = Counter()
         self._current_calls: dict[str, StageCall] = {}
         # Calls of modules that several sites share, within the call of their stage that goes on.
         self._module_calls: Counter[str] = Counter()
-        sites = [*self._edits_by_site, *self._taps_by_site]
+        sites = [*self._edits_by_site, *self._taps_by_site, *self._probes_by_site]
         for address in sites:
             if address not in site_hooks:
                 raise SiteError(f"{address!r} is not a site of this model.")
@@ -115,6 +142,7 @@ class Attachment:
         self._thread = threading.get_ident()
         # What an edit or a tap raised.
         self.caller_error: Exception | None = None
+        self._replays = False
 
     @property
     def site_hooks(self) -> Mapping[str, SiteHook]:
@@ -122,9 +150,36 @@ class Attachment:
         return self._site_hooks
 
     @property
+    def is_replaying(self) -> bool:
+        """Whether a call of a stage is computed once more, for its gradients."""
+        return self._replays
+
+    @property
     def is_run_thread(self) -> bool:
         """Whether the caller is the thread of the run: calls of other threads are not the run's."""
         return threading.get_ident() == self._thread
+
+    @contextmanager
+    def replay(self, stage: str, call: StageCall) -> Iterator[None]:
+        """Take what is computed for a call of a stage that was made before.
+
+        Edits are made again, and nothing is counted. Autograd may call this in a thread of its own.
+
+        Args:
+            stage: The stage.
+            call: Its call, as `current_call` gave it.
+
+        Yields:
+            Nothing; the attachment is as before at the end.
+        """
+        before = {name: value for name, value in vars(self).items() if name in _OF_A_CALL}
+        self._visits, self._module_calls = Visits(self._site_hooks), Counter()
+        self._current_calls = {stage: call}
+        self._thread, self._replays = threading.get_ident(), True
+        try:
+            yield
+        finally:
+            vars(self).update(before)
 
     def end_call(self, stage: str) -> None:
         """Advance to the next call of a stage.
@@ -227,11 +282,14 @@ class Attachment:
                     f"The edit at {edit.edit.site!r} was never applied: this run has no such "
                     f"step, or no branch {' or '.join(edit.branches)}, at that site."
                 )
-        for taps in self._taps_by_site.values():
-            for tap in taps:
-                missing = self._visits.missing_step_or_branch(tap.site, tap.steps, (tap.branch,))
-                if missing:
-                    raise SiteError(f"{tap.site} has no {missing} in a run with these options.")
+        readers: list[Tap | Probe] = [tap for taps in self._taps_by_site.values() for tap in taps]
+        readers += [probe for probes in self._probes_by_site.values() for probe in probes]
+        for reader in readers:
+            missing = self._visits.missing_step_or_branch(
+                reader.site, reader.steps, (reader.branch,)
+            )
+            if missing:
+                raise SiteError(f"{reader.site} has no {missing} in a run with these options.")
 
     def current_call(self, stage: str) -> StageCall:
         """The call of a stage that is going on.
@@ -267,11 +325,12 @@ class Attachment:
         site_hook = self._site_hooks[address]
         if not stage_call.merged and not self._has_branch_rows(address, len(value), stage_call):
             return value
-        counts = self._visits.start(address)
         if channels_last is None:
             channels_last = site_hook.has_channels_last(value.shape)
         # The number of samples if branches are merged, else 0.
         merged_samples = next(iter(stage_call.rows.values())).stop if stage_call.merged else 0
+        counts = self._visits.start(address)
+        visit = _Visit(site_hook, stage_call, counts, merged_samples, channels_last)
         result = value
         for edit in self._edits_by_site.get(address, ()):
             if not _is_due(edit.steps, stage_call):
@@ -281,21 +340,50 @@ class Attachment:
                     # Copied at the first edit only: an unedited run hands on the model's own
                     # tensors.
                     result = copy_layout(value) if result is value else result
-                    part = _select(site_hook, result, stage_call, branch, merged_samples)
+                    part = visit.select(result, branch)
                     with self._note_error():
-                        _edit_in_place(edit.edit, part, merged_samples, channels_last)
+                        edit_in_place(edit.edit, part, merged_samples, channels_last)
+        result = self._probe(visit, result)
         # After all edits, so that a site is read as edited.
         for tap in self._taps_by_site.get(address, ()):
+            if self._replays and not tap.in_graph:
+                continue
             if tap.branch in stage_call.rows and _is_due(tap.steps, stage_call):
-                part = _select(site_hook, result, stage_call, tap.branch, merged_samples)
-                part = flatten_positions(part, channels_last)
-                part = merge_branches(part, merged_samples) if merged_samples else part
+                part = visit.rows(result, tap.branch)
                 # The model goes on with its own memory, which a callback may write to or keep.
                 with self._note_error():
-                    step = _step(stage_call, tap, counts)
-                    tap.callback(part.clone() if tap.copies else part, step)
+                    tap.callback(part.clone() if tap.copies else part, visit.step(tap.branch))
         self._visits.count(address, stage_call)
         return result
+
+    def _probe(self, visit: _Visit, value: Tensor) -> Tensor:
+        """The value as a node of its own in autograd's graph, whose gradient goes to the probes."""
+        call, address = visit.stage_call, visit.site_hook.site.address
+        probes = [
+            probe
+            for probe in self._probes_by_site.get(address, ())
+            if probe.branch in call.rows and _is_due(probe.steps, call)
+        ]
+        if not probes:
+            return value
+        check_recordable(address)
+        if not torch.is_grad_enabled():
+            return value
+        source = value if value.requires_grad else value.detach().requires_grad_()
+        # A copy: what else the tensor is used for, as the input of another module, is not the
+        # site's, and an edit would not reach it.
+        node = source.clone()
+        if self._replays:
+            return node
+        steps = [visit.step(probe.branch) for probe in probes]
+
+        def receive(gradient: Tensor) -> None:
+            for probe, step in zip(probes, steps, strict=True):
+                with self._note_error():
+                    probe.callback(visit.rows(gradient, probe.branch), step)
+
+        node.register_hook(receive)
+        return node
 
     def _has_branch_rows(self, address: str, rows: int, stage_call: StageCall) -> bool:
         """Whether a value has the rows of the branches; False where it has the other rows alone.
@@ -340,15 +428,30 @@ def _is_due(steps: tuple[int, ...] | None, stage_call: StageCall) -> bool:
     return steps is None or stage_call.index in steps
 
 
-def _step(stage_call: StageCall, tap: Tap, counts: Mapping[tuple[int, Branch], int]) -> Step:
-    """The labels of a visit, before it is counted."""
-    return Step(
-        stage_call.index,
-        tap.branch,
-        stage_call.timestep,
-        stage_call.sigma,
-        counts[stage_call.index, tap.branch],
-    )
+@dataclass(frozen=True)
+class _Visit:
+    """One visit of a site: how its value is split into rows of branches."""
+
+    site_hook: SiteHook
+    stage_call: StageCall
+    counts: Mapping[tuple[int, Branch], int]
+    merged_samples: int
+    channels_last: bool
+
+    def select(self, value: Tensor, branch: Branch) -> Tensor:
+        """The part of a value that an edit in a branch may change, a view."""
+        return _select(self.site_hook, value, self.stage_call, branch, self.merged_samples)
+
+    def rows(self, value: Tensor, branch: Branch) -> Tensor:
+        """That part as `[sample, position, unit]`."""
+        part = flatten_positions(self.select(value, branch), self.channels_last)
+        return merge_branches(part, self.merged_samples) if self.merged_samples else part
+
+    def step(self, branch: Branch) -> Step:
+        """The labels of the visit, before it is counted."""
+        call = self.stage_call
+        number = self.counts[call.index, branch]
+        return Step(call.index, branch, call.timestep, call.sigma, number)
 
 
 def _select(
@@ -363,43 +466,3 @@ def _select(
         selected = selected[..., site_hook.first_unit : site_hook.first_unit + units]
     channels = site_hook.channels
     return selected[:, :channels] if value.ndim == 4 and channels else selected
-
-
-def _edit_in_place(edit: Edit, part: Tensor, merged_samples: int, channels_last: bool) -> None:
-    """Let an edit change `part`, a view into the copy."""
-    flat = flatten_positions(part, channels_last)
-    # Edits see one row for each sample, as taps do.
-    before = merge_branches(flat, merged_samples) if merged_samples else flat
-    after = apply_edit(edit, before)
-    after = split_branches(after, len(flat)) if merged_samples else after
-    if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
-        after = after.clone()  # torch refuses to copy a tensor onto another view of itself
-    part.copy_(restore_shape(after, part.shape, channels_last))
-
-
-def apply_edit(edit: Edit, before: Tensor) -> Tensor:
-    """Apply an edit, and check what it returns.
-
-    Args:
-        edit: The edit.
-        before: Activations, `[sample, position, unit]`.
-
-    Returns:
-        The changed activations.
-
-    Raises:
-        EditError: It is no tensor, or one of another shape.
-    """
-    after = edit(before)
-    if not isinstance(after, Tensor):
-        found = "None" if after is None else f"a value of type {type(after).__name__}"
-        raise EditError(
-            f"The edit at {edit.site!r} returned {found}; an edit must return a tensor of the "
-            "shape that it was given."
-        )
-    if after.shape != before.shape:
-        raise EditError(
-            f"The edit at {edit.site!r} returned shape {list(after.shape)} for an activation "
-            f"of shape {list(before.shape)}; an edit must keep the shape."
-        )
-    return after

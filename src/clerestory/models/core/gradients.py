@@ -1,133 +1,477 @@
-"""Gradients of a value at text sites with respect to each token: one forward, one backward pass."""
+"""The engine of gradients: one run that autograd records, and one backward pass for each batch.
+
+`encode` and `draw` run as always, with one attachment for both. At each site that is asked for the
+value becomes a node of its own in the graph, whose gradient goes to a sink during the backward
+pass; a sink pools it, or multiplies it by a change, so that no gradient is kept as a whole.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from clerestory.errors import ModelError, SiteError
-from clerestory.models.core.attachment import Attachment
-from clerestory.models.core.family import StageCall, TapCallback
+from clerestory.checks import check_minimum
+from clerestory.errors import ClerestoryError, ModelError, OptionError, SiteError, describe_error
+from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.attachment import Attachment, Probe, Tap
+from clerestory.models.core.checkpoints import checkpoint_calls
+from clerestory.models.core.family import SiteHook, StageCall
+from clerestory.models.core.graph_recording import GraphRecorder, record_graph
 from clerestory.models.core.hooks import attach
-from clerestory.models.core.latents import make_tap
-from clerestory.models.core.pipeline_state import (
-    hide_progress_bars,
-    hold_pipeline,
-    prepare_pipeline,
-)
-from clerestory.models.core.text_windows import TextEncoder
-from clerestory.models.core.types import Step
-from clerestory.types import Floats
+from clerestory.models.core.latents import AttachedDictionary, make_tap
+from clerestory.models.core.module_states import is_compiled, is_offloaded, is_quantized
+from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
+from clerestory.models.core.pooling import Pooler
+from clerestory.models.core.requests import Request
+from clerestory.models.core.runner import Sweep, open_sweep
+from clerestory.models.core.types import Branch, Pool, Step
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["find_text_window", "token_gradients"]
+__all__ = [
+    "BatchGradients",
+    "DifferentiableObjective",
+    "GradientQuestion",
+    "GradientSink",
+    "ObjectiveSite",
+    "PoolerOfSites",
+    "differentiate",
+]
 
-Objective = Callable[[Mapping[str, Tensor]], Tensor]
-"""From activations `[sample, position, unit]` by site to a value for each sample."""
+DENOISER, DECODER = "denoiser", "vae"
+"""The stage whose steps may be truncated, and the one that is called once without steps."""
 
 
-def find_text_window(model: Model, sites: Sequence[str]) -> TextEncoder:
-    """The text encoder that contains some sites.
+@dataclass(frozen=True)
+class ObjectiveSite:
+    """What an objective reads.
 
-    Args:
-        model: The model.
-        sites: Addresses.
-
-    Returns:
-        The text window of their stage, with its tokenizer and network.
-
-    Raises:
-        SiteError: The sites are not all in one text encoder.
+    Attributes:
+        address: Address of one site, with units and steps or without.
+        pool: How positions are pooled, as in `Model.run`.
     """
-    stages = {model.sites[site].stage for site in sites}
-    window = model.family.text_windows.get(next(iter(stages))) if len(stages) == 1 else None
-    if not isinstance(window, TextEncoder):
-        raise SiteError(
-            f"Gradients reach tokens from the sites of one text encoder only, not from "
-            f"{', '.join(sites)}; use a gradient-free search."
-        )
-    return window
+
+    address: str
+    pool: Pool = "none"
 
 
-def token_gradients(
-    model: Model, texts: Sequence[str], sites: Sequence[str], objective: Objective
-) -> tuple[Floats, Floats]:
-    """Differentiate an objective of some sites with respect to the embeddings of tokens.
+@runtime_checkable
+class DifferentiableObjective(Protocol):
+    """A value of each sample that autograd can differentiate."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results and messages."""
+
+    @property
+    def sites(self) -> Sequence[ObjectiveSite]:
+        """What it reads of the model, always in the branch cond."""
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether it reads the picture."""
+
+    def __call__(self, values: Mapping[ObjectiveSite, Tensor], pictures: Tensor | None) -> Tensor:
+        """The value of each sample of a batch.
+
+        Args:
+            values: `[sample, step, unit]`, or `[sample, step, position, unit]` where positions are
+                kept, in single precision at least.
+            pictures: `[sample, height, width, 3]`, from 0 to 1, not rounded; None where they are
+                not read.
+
+        Returns:
+            `[sample]`.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class GradientQuestion:
+    """What is differentiated with respect to what.
+
+    Attributes:
+        objective: The objective.
+        sites: Units and steps by address.
+        last_steps: How many of the last denoising steps have gradients; None for all.
+        recompute: Whether steps are checkpointed: computed again in the backward pass, so that
+            memory does not grow with them.
+        may_be_independent: Whether a site that the objective does not depend on has zeros, rather
+            than being an error.
+        values_only: Whether nothing is differentiated: the sink gets values, and no gradients.
+    """
+
+    objective: DifferentiableObjective
+    sites: Mapping[str, SiteSelection]
+    last_steps: int | None = None
+    recompute: bool = True
+    may_be_independent: bool = False
+    values_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.last_steps is not None:
+            check_minimum(OptionError, 1, last_steps=self.last_steps)
+
+
+class GradientSink(Protocol):
+    """Takes values and gradients of one batch as they come; gradients the last step first."""
+
+    def value(self, address: str, value: Tensor, step: Step) -> None:
+        """Take a site's value, `[sample, position, unit]`, detached; the model's own memory."""
+
+    def gradient(self, address: str, gradient: Tensor, step: Step) -> None:
+        """Take the gradient with respect to it, of the same shape, which must not be changed."""
+
+
+@dataclass(eq=False)
+class BatchGradients:
+    """What the backward pass of a batch gave.
+
+    Attributes:
+        rows: The samples.
+        objective: Its value, `[sample]`.
+        sink: What took values and gradients.
+        visited: The steps at which each site was read.
+        connected: The steps at which a gradient came.
+        truncated: The steps that have none because they are not among the last ones.
+    """
+
+    rows: range
+    objective: NDArray[np.float64]
+    sink: Any
+    visited: dict[str, list[Step]] = field(default_factory=dict)
+    connected: dict[str, set[Step]] = field(default_factory=dict)
+    truncated: set[int] = field(default_factory=set)
+
+
+MakeSink = Callable[[Sweep, range], GradientSink]
+ResolvedSites = Mapping[ObjectiveSite, tuple[str, SiteSelection]]
+"""The address, units and steps of what an objective reads."""
+
+
+def differentiate(
+    model: Model, request: Request, question: GradientQuestion, make_sink: MakeSink
+) -> tuple[Sweep, list[BatchGradients]]:
+    """Run samples, and differentiate the objective with respect to sites.
 
     Args:
         model: The model; its parameters get no gradients.
-        texts: Prompts.
-        sites: Addresses in one text encoder.
-        objective: What is differentiated.
+        request: The samples, edits, branch, pool and batch; what it reads is replaced.
+        question: What is differentiated.
+        make_sink: Makes what takes the gradients of a batch.
 
     Returns:
-        The objective's values `[text]` and their gradients `[text, position, embedding]`, float32.
+        The sweep, which knows sites and masks, and what each batch gave.
 
     Raises:
-        SiteError: The sites are not all in one text encoder.
-        ModelError: A value or gradient is not finite.
+        SiteError: A site is not reached, or the objective does not depend on it.
+        ModelError: Values are not finite, or a part of the model passes no gradients.
+        ClerestoryError: As `Model.run`.
     """
-    with (
-        hold_pipeline(model.pipeline),
-        prepare_pipeline(model.pipeline, whole_vae=False),
-        hide_progress_bars(*model.family.progress_bar_pipelines),
-    ):
-        return _token_gradients(model, texts, sites, objective)
+    with hold_pipeline(model.pipeline):
+        model.rebind()
+        resolved = _resolve(model, question.objective)
+        read, pictures = dict(question.sites), question.objective.reads_pictures
+        for address, selection in resolved.values():
+            read[address] = selection.union(read.get(address, selection))
+        request = replace(request, read=read, pictures=pictures)
+        with open_sweep(model, request) as (sweep, progress):
+            batches = []
+            for rows in sweep.batches():
+                sink = make_sink(sweep, rows)
+                batch = _Batch(sweep, question, resolved, rows, sink).run()
+                if not question.may_be_independent:
+                    _check_connected(model, question, batch)
+                batches.append(batch)
+                progress("differentiating", rows.stop, len(request.samples))
+    return sweep, batches
 
 
-def _token_gradients(
-    model: Model, texts: Sequence[str], sites: Sequence[str], objective: Objective
-) -> tuple[Floats, Floats]:
-    model.rebind()
-    window = find_text_window(model, sites)
-    offset = _TokenOffset(f"{window.stage}/tokens")
-    activations: dict[str, Tensor] = {}
-    # The graph's own tensors, which the objective only reads.
-    hooks = model.hooks_by_address
-    taps = [make_tap(hooks[site], _writer(activations, site), copies=False) for site in sites]
-    # One call of the encoder with the prompts alone: every row is conditional.
-    rows = StageCall({"cond": slice(0, len(texts))})
-    attachment = Attachment(hooks, lambda stage, call: rows, [offset], taps)
-    with attach(attachment, model.family.stage_modules), torch.enable_grad():
-        window.encode(texts, graph=True)
-        value = objective(activations)
-        # Rows of a batch do not interact, so the gradient of the sum holds the gradient of each
-        # text.
-        (gradient,) = torch.autograd.grad(value.sum(), offset.leaves)
-    values, gradients = value.detach().float().cpu().numpy(), gradient.float().cpu().numpy()
-    if not np.isfinite(values).all() or not np.isfinite(gradients).all():
-        raise ModelError(
-            f"The values or gradients at {', '.join(sites)} are not finite: the weights have NaN, "
-            "or their precision cannot hold the values; open the model with another dtype, such "
-            "as float32."
+class PoolerOfSites:
+    """Pools values of sites of a batch, with one pooler for those that share a text window.
+
+    Args:
+        sweep: Knows sites and masks.
+        rows: The samples of the batch.
+        pool: How positions are pooled.
+        branch: The branch of guidance that is read.
+        keeps_double: As for `Pooler`.
+    """
+
+    def __init__(
+        self, sweep: Sweep, rows: range, pool: Pool, branch: Branch, *, keeps_double: bool = False
+    ) -> None:
+        self._sweep, self._samples = sweep, sweep.batch_samples(rows)
+        self._pool, self._branch, self._keeps_double = pool, branch, keeps_double
+        self._poolers: dict[tuple[str, bool, bool], Pooler] = {}
+
+    def __call__(self, address: str, value: Tensor, units: Sequence[int] | None) -> Tensor:
+        """Pool a value.
+
+        Args:
+            address: Its site.
+            value: `[sample, position, unit]`.
+            units: Indices of units; None for all.
+
+        Returns:
+            `[sample, unit]`, or with positions where they are kept.
+
+        Raises:
+            SiteError: The site has no such unit.
+        """
+        if units is not None and max(units) >= value.shape[-1]:
+            raise SiteError(f"{address} has no unit {max(units)}; it has {value.shape[-1]}.")
+        pooled = self._pooler(self._sweep.hooks[address])(value)
+        return pooled if units is None else pooled[..., list(units)]
+
+    def _pooler(self, hook: SiteHook) -> Pooler:
+        window, has_sequence, closed = (
+            hook.text_window,
+            hook.site.shape[0] is not None,
+            bool(hook.stream),
         )
-    return values, gradients
+        key = window, has_sequence, closed
+        if key not in self._poolers:
+            mask = None
+            if window and self._pool != "none":
+                mask = self._sweep.token_mask(self._samples, self._pool, self._branch, window)
+            self._poolers[key] = Pooler(
+                self._pool,
+                mask,
+                sequence=has_sequence,
+                closed=closed,
+                keeps_double=self._keeps_double,
+            )
+        return self._poolers[key]
 
 
-def _writer(activations: dict[str, Tensor], site: str) -> TapCallback:
-    def callback(value: Tensor, step: Step) -> None:
-        activations[site] = value
+class _Batch:
+    """One batch: its taps and probes, its run and its backward pass."""
 
-    return callback
+    def __init__(
+        self,
+        sweep: Sweep,
+        question: GradientQuestion,
+        resolved: ResolvedSites,
+        rows: range,
+        sink: GradientSink,
+    ) -> None:
+        self.sweep, self.question, self.sink, self.resolved = sweep, question, sink, resolved
+        self.samples = sweep.batch_samples(rows)
+        self.result = BatchGradients(rows, np.empty(0), sink)
+        self.found: dict[ObjectiveSite, list[tuple[Step, Tensor]]] = {}
+        # What has no steps is in the graph once: to compute it again would only take time.
+        family = sweep.family
+        self.networks: dict[str, nn.Module] = {
+            stage: family.stage_modules[stage]
+            for stage in family.stages
+            if stage in family.stage_modules
+            and stage not in family.text_windows
+            and stage != DECODER
+        }
+        self.attachment = self._attach()
+
+    def run(self) -> BatchGradients:
+        sweep, family, question = self.sweep, self.sweep.family, self.question
+        with (
+            record_graph(family.pipeline) as recorder,
+            attach(self.attachment, family.stage_modules),
+            checkpoint_calls(
+                self.networks,
+                self.attachment,
+                recorder,
+                is_kept=self._is_kept,
+                recompute=question.recompute,
+            ),
+            recorder.pause() if question.values_only else nullcontext(),
+        ):
+            with sweep.run_pipeline(self.attachment):
+                drawn = self._run_pipeline()
+            # Now: what was not reached would be missing below.
+            self.attachment.finish(family.stage_modules)
+            value = self._objective(recorder, drawn)
+            self.result.objective = value.detach().double().cpu().numpy()
+            self._check_finite(self.result.objective)
+            if value.requires_grad:
+                # Samples of a batch do not interact: the gradient of the sum is that of each.
+                self._backward(value.sum())
+        return self.result
+
+    def _run_pipeline(self) -> Any:
+        family, until = self.sweep.family, self.sweep.until
+        encoded = family.encode(self.samples, until, self.sweep.request.branch)
+        if encoded is None:
+            return None
+        return family.draw(self.samples, encoded, self.attachment.handoff, until)
+
+    def _objective(self, recorder: GraphRecorder, drawn: Any) -> Tensor:
+        objective = self.question.objective
+        values = {
+            site: torch.stack([value for _, value in steps], 1)
+            for site, steps in self.found.items()
+        }
+        pictures = recorder.picture_tensor(drawn) if objective.reads_pictures else None
+        value = objective(values, pictures)
+        if not isinstance(value, Tensor) or value.shape != (len(self.samples),):
+            found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise OptionError(
+                f"The objective {objective.name} gave {found} for {len(self.samples)} samples; it "
+                "must give a tensor with one number for each."
+            )
+        return value
+
+    def _backward(self, value: Tensor) -> None:
+        try:
+            value.backward()
+        except ClerestoryError:
+            raise
+        except RuntimeError as error:
+            if error is self.attachment.caller_error:
+                raise
+            raise ModelError(
+                f"The gradient of {self.question.objective.name} does not pass through this model "
+                f"({describe_error(error, 300)}){_obstacles(self.sweep.family.pipeline)}."
+            ) from error
+
+    def _attach(self) -> Attachment:
+        taps = [
+            tap for site in self.question.objective.sites for tap in [self._objective_tap(site)]
+        ]
+        probes = []
+        for address, selection in self.question.sites.items():
+            taps.append(self._value_tap(address, selection))
+            if not self.question.values_only:
+                probes.append(self._probe(address, selection))
+        return self.sweep.graph_attachment(self.result.rows, taps, probes, frozenset(self.networks))
+
+    def _objective_tap(self, site: ObjectiveSite) -> Tap:
+        address, selection = self.resolved[site]
+        pool = PoolerOfSites(self.sweep, self.result.rows, site.pool, "cond", keeps_double=True)
+        steps = self.found.setdefault(site, [])
+
+        def callback(value: Tensor, step: Step) -> None:
+            pooled = pool(address, value, selection.units)
+            # Where a step is computed again, its operations must be the same ones.
+            if not self.attachment.is_replaying:
+                steps.append((step, pooled))
+
+        tap = make_tap(self.sweep.hooks[address], callback, "cond", selection.steps, copies=False)
+        return replace(tap, in_graph=True)
+
+    def _value_tap(self, address: str, selection: SiteSelection) -> Tap:
+        hook, steps = self.sweep.hooks[address], self.result.visited.setdefault(address, [])
+
+        def callback(value: Tensor, step: Step) -> None:
+            value = value.detach()
+            steps.append(step)
+            self.sink.value(
+                address, value if hook.latents is None else hook.latents.encode(value), step
+            )
+
+        return Tap(hook.base, callback, self.sweep.request.branch, selection.steps, copies=False)
+
+    def _probe(self, address: str, selection: SiteSelection) -> Probe:
+        hook, connected = (
+            self.sweep.hooks[address],
+            self.result.connected.setdefault(address, set()),
+        )
+
+        def callback(gradient: Tensor, step: Step) -> None:
+            if hook.latents is not None:
+                gradient = _latent_gradient(hook.latents, gradient)
+            if not bool(gradient.isfinite().all()):
+                raise _not_finite([address])
+            connected.add(step)
+            self.sink.gradient(address, gradient, step)
+
+        return Probe(hook.base, callback, self.sweep.request.branch, selection.steps)
+
+    def _is_kept(self, stage: str, call: StageCall) -> bool:
+        """Whether a call of a network is among the last steps, which have gradients."""
+        count = self.question.last_steps
+        if self.question.values_only:
+            return False
+        if count is None or stage != DENOISER:
+            return True
+        pipeline = getattr(self.sweep.family, "denoising_pipeline", None)
+        timesteps = getattr(getattr(pipeline, "scheduler", None), "timesteps", None)
+        if timesteps is None:
+            raise OptionError(
+                f"last_steps is {count}, and the number of steps of this pipeline is not known."
+            )
+        kept = call.index >= len(timesteps) - count
+        if not kept:
+            self.result.truncated.add(call.index)
+        return kept
+
+    def _check_finite(self, values: NDArray[np.float64]) -> None:
+        if not np.isfinite(values).all():
+            raise _not_finite(list(self.question.sites))
 
 
-@dataclass
-class _TokenOffset:
-    """Adds a leaf tensor of zeros at the token embeddings, for autograd to differentiate by."""
+def _resolve(model: Model, objective: DifferentiableObjective) -> ResolvedSites:
+    """The site of this model that each address of an objective names."""
+    found = {}
+    for site in objective.sites:
+        (found[site],) = model.sites.select(site.address, single=True).items()
+    return found
 
-    site: str
-    leaves: list[Tensor] = field(default_factory=list)
 
-    def __call__(self, value: Tensor) -> Tensor:
-        leaf = torch.zeros_like(value, requires_grad=True)
-        # Kept by the edit, since `attach` gives edits no way to return more than the value.
-        self.leaves = [leaf]
-        # Detached from the embedding table, which needs no gradient; adding zeros changes no value.
-        return value.detach() + leaf
+def _latent_gradient(attached: AttachedDictionary, gradient: Tensor) -> Tensor:
+    """The gradient with respect to latents, whose changes are decoded and added to the value."""
+    dictionary = attached.on(gradient.device)
+    shape = (*gradient.shape[:-1], attached.dictionary.latents)
+    with torch.enable_grad():
+        latents = gradient.new_zeros(shape).float().requires_grad_()
+        added = dictionary.decode_difference(latents)
+        (result,) = torch.autograd.grad(added, latents, gradient.to(added.dtype))
+    return result
+
+
+def _check_connected(model: Model, question: GradientQuestion, batch: BatchGradients) -> None:
+    """SiteError where the objective does not depend on a site at any step."""
+    absent = [address for address in question.sites if not batch.connected[address]]
+    if not absent:
+        return
+    steps = {step.index for step in batch.visited[absent[0]]}
+    if model.sites[absent[0]].stage == DENOISER and steps and steps <= batch.truncated:
+        raise OptionError(
+            f"last_steps={question.last_steps} leaves all steps of {absent[0]} without gradients: "
+            "take more of the last steps, or none of these."
+        )
+    listed = ", ".join(absent[:6]) + (f" and {len(absent) - 6} more" * (len(absent) > 6))
+    raise SiteError(
+        f"{question.objective.name} does not depend on {listed}"
+        f"{_obstacles(model.pipeline)}. Leave {'it' if len(absent) == 1 else 'them'} out, or have "
+        "zeros there (independent='zero')."
+    )
+
+
+def _obstacles(pipeline: Any) -> str:
+    """Parts that may keep gradients from passing, as the end of a sentence; "" without any."""
+    found = [f"{name} is {kind}" for name, kind in _unusual_parts(pipeline)]
+    return f"; {' and '.join(found)}, through which gradients may not pass" if found else ""
+
+
+def _unusual_parts(pipeline: Any) -> Iterator[tuple[str, str]]:
+    kinds = {"quantized": is_quantized, "compiled": is_compiled, "offloaded": is_offloaded}
+    for name, part in pipeline_parts(pipeline).items():
+        modules = list(part.modules()) if isinstance(part, nn.Module) else []
+        for kind, applies in kinds.items():
+            if any(applies(module) for module in modules):
+                yield name, kind
+
+
+def _not_finite(addresses: Sequence[str]) -> ModelError:
+    return ModelError(
+        f"The values or gradients at {', '.join(addresses)} are not finite: the weights have NaN, "
+        "or their precision cannot hold the values; open the model with another dtype, such as "
+        "float32."
+    )

@@ -18,7 +18,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from clerestory.errors import DictionaryError, EditError
-from clerestory.models.core.attachment import Tap, apply_edit
+from clerestory.models.core.attachment import Tap
+from clerestory.models.core.edit_application import apply_edit
 from clerestory.models.core.family import SiteHook, TapCallback
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.types import Branch, Edit

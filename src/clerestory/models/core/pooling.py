@@ -15,7 +15,7 @@ TOKENS_PREFIX = "tokens:"
 
 
 class Pooler:
-    """Pools over positions, in float32; the pool `none` keeps them.
+    """Pools over positions, in float32 or in double precision; the pool `none` keeps them.
 
     One pooler serves all the sites of a batch that share a text window, so that its weights are
     computed once.
@@ -29,12 +29,20 @@ class Pooler:
             picture's: it has no last position, so `last` stays among the tokens, and is the mean
             where there are none.
         closed: Whether positions after the tokens are padding, of which none counts.
+        keeps_double: Whether values of double precision stay so, as finite differences need it.
     """
 
     def __init__(
-        self, pool: Pool, mask: Tensor | None, *, sequence: bool = True, closed: bool = False
+        self,
+        pool: Pool,
+        mask: Tensor | None,
+        *,
+        sequence: bool = True,
+        closed: bool = False,
+        keeps_double: bool = False,
     ) -> None:
         self.pool, self.mask, self.sequence, self.closed = pool, mask, sequence, closed
+        self.keeps_double = keeps_double
         # By number of positions and device, in which the sites of one window may differ.
         self._masks: dict[tuple[int, str], Tensor] = {}
         self._weights: dict[tuple[int, str], Tensor] = {}
@@ -51,7 +59,8 @@ class Pooler:
         """
         # float32 also where the model is in half precision: float16 keeps three digits of a mean,
         # and a sum may overflow it.
-        value = value.float()
+        if not (self.keeps_double and value.dtype == torch.float64):
+            value = value.float()
         if self.pool == "none":
             return value.clone()  # the model may go on to change its own
         if self.mask is None:
@@ -70,7 +79,7 @@ class Pooler:
         if key not in self._weights:
             full = self._full_mask(value, self.mask)
             self._weights[key] = (full / full.sum(1, keepdim=True))[:, None]
-        return torch.bmm(self._weights[key][rows], value)[:, 0]
+        return torch.bmm(self._weights[key][rows].to(value.dtype), value)[:, 0]
 
     def _full_mask(self, value: Tensor, mask: Tensor) -> Tensor:
         """The mask at all positions of a site, which may go on after the tokens."""

@@ -1,18 +1,19 @@
-"""Edits at some positions only: the end-of-text token, or the tokens of a word."""
+"""Some positions only: edits at the end-of-text token or at the tokens of a word."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from clerestory.errors import EditError
+from clerestory.errors import EditError, PromptError
 from clerestory.models.core.pooling import TOKENS_PREFIX
+from clerestory.models.core.text_windows import TextWindow
 from clerestory.models.core.types import Branch, Edit
 
-__all__ = ["ALL_POSITIONS", "MaskedEdit", "restrict_positions"]
+__all__ = ["ALL_POSITIONS", "MaskedEdit", "restrict_positions", "word_mask"]
 
 ALL_POSITIONS = "all"
 LAST_POSITION = "last"
@@ -95,3 +96,27 @@ def restrict_positions(
             f"Positions {positions!r} of the edit at {edit.site}: write all, last or tokens:WORD."
         )
     return MaskedEdit(edit, word_mask(window, word))
+
+
+def word_mask(window: TextWindow, texts: Sequence[str], word: str) -> Tensor:
+    """The tokens of a word in each text.
+
+    Args:
+        window: The text window.
+        texts: Prompts.
+        word: The word, which every prompt must have.
+
+    Returns:
+        bool `[text, position]`.
+
+    Raises:
+        PromptError: A prompt lacks it.
+    """
+    mask = window.word_mask(texts, word)
+    absent = [text for text, hits in zip(texts, mask, strict=True) if not hits.any()]
+    if absent:
+        raise PromptError(
+            f"The word {word!r} is absent from {len(absent)} of {len(texts)} prompts (or "
+            f"truncated), such as {absent[0]!r}; pool tokens:{word} needs the word in every prompt."
+        )
+    return mask

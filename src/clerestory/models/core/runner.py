@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.errors import ClerestoryError, ModelError, PromptError, SiteError, describe_error
+from clerestory.errors import ClerestoryError, ModelError, SiteError, describe_error
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import parse
-from clerestory.models.core.attachment import Attachment, Tap
+from clerestory.models.core.attachment import Attachment, Probe, Tap
 from clerestory.models.core.family import Encoding, TapCallback
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import attach
@@ -31,18 +31,17 @@ from clerestory.models.core.pipeline_state import (
     prepare_pipeline,
 )
 from clerestory.models.core.pooling import TOKENS_PREFIX
-from clerestory.models.core.positions import restrict_positions
+from clerestory.models.core.positions import restrict_positions, word_mask
 from clerestory.models.core.requests import Request, branch_texts
 from clerestory.models.core.runs import Run, SiteValues
-from clerestory.models.core.text_windows import TextWindow
-from clerestory.models.core.types import Branch, Edit, PerSample, Sample
+from clerestory.models.core.types import Branch, Edit, PerSample, Pool, Sample
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import Floats, Pictures
+from clerestory.types import Floats, Pictures, Progress
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["check_request", "run_sweep"]
+__all__ = ["Sweep", "check_request", "open_sweep", "run_sweep"]
 
 PIPELINE_ERRORS = (
     ArithmeticError,
@@ -74,7 +73,7 @@ def check_request(model: Model, request: Request) -> None:
         OptionError: A pool, branch, stop or batch is out of range.
         EditError: An edit is not callable or has no site.
     """
-    _Sweep(model, request)
+    Sweep(model, request)
 
 
 def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> list[Run]:
@@ -99,27 +98,42 @@ def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> lis
         return _run_batches(model, request, allow_bad)
 
 
-def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
+@contextmanager
+def open_sweep(model: Model, request: Request) -> Iterator[tuple[Sweep, Progress]]:
+    """Check a request and prepare the model's pipeline for it, for as long as this is open.
+
+    Args:
+        model: The model, whose pipeline the caller holds.
+        request: The request.
+
+    Yields:
+        The sweep, and what receives its progress.
+
+    Raises:
+        ClerestoryError: As `check_request`.
+    """
     options = request.samples[0].options
     reads = request.read or request.taps or request.attention
     if reads or any(request.edit_sets) or not request.pictures:
         with progress_bars(request.progress) as progress:
             model.family.prepare(options, progress)
-    sweep = _Sweep(model, request)
+    sweep = Sweep(model, request)
     if "vae" in sweep.stages:
         check_tiling(model.pipeline, options.height, options.width)
-    # A family that cannot tell the rows of a batch apart draws one sample at a time.
-    size = min(request.batch, model.family.batch_limit(sweep.sites, options) or request.batch)
-    total, completed = len(request.samples) * len(request.edit_sets), 0
-    outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
     with (
         progress_bars(request.progress) as progress,
         hide_progress_bars(*model.family.progress_bar_pipelines),
         # Taps in the autoencoder need whole batches, not slices of them.
         prepare_pipeline(model.pipeline, whole_vae="vae" in sweep.stages),
     ):
-        for start in range(0, len(request.samples), size):
-            rows = range(start, min(start + size, len(request.samples)))
+        yield sweep, progress
+
+
+def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
+    total, completed = len(request.samples) * len(request.edit_sets), 0
+    outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
+    with open_sweep(model, request) as (sweep, progress):
+        for rows in sweep.batches():
             # All sets of a batch before the next batch: only one batch of shared encodings is held
             # at a time.
             sets = zip(outputs, request.edit_sets, sweep.draw_batch(rows), strict=True)
@@ -134,7 +148,7 @@ def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
     return [sweep.join(batches) for batches in outputs]
 
 
-class _Sweep:
+class Sweep:
     """Runs batches of a request; knows which edits and taps belong to `encode` and to `draw`."""
 
     def __init__(self, model: Model, request: Request) -> None:
@@ -165,6 +179,15 @@ class _Sweep:
         self.until = self._last_stage()
         self._check_word()
 
+    def batches(self) -> Iterator[range]:
+        """The samples of each batch."""
+        limit, count = self.request.batch, len(self.request.samples)
+        # A family that cannot tell the rows of a batch apart draws one sample at a time.
+        options = self.request.samples[0].options
+        size = min(limit, self.family.batch_limit(self.sites, options) or limit)
+        for start in range(0, count, size):
+            yield range(start, min(start + size, count))
+
     def draw_batch(self, rows: range) -> Iterator[BatchOutput]:
         """For each set of edits, what these samples read and draw."""
         # The key is by identity: edits hold tensors, which compare element by element.
@@ -192,7 +215,7 @@ class _Sweep:
             sample_list=_with_picture_size(self.request.samples, pictures),
             pictures=pictures,
             site_values={
-                address: replace(values[address], lengths=self._lengths(values[address]))
+                address: replace(values[address], lengths=self.lengths(values[address]))
                 for address in values
             },
             attributes=self.attributes,
@@ -203,11 +226,11 @@ class _Sweep:
         self, rows: range, edits: Sequence[Edit]
     ) -> tuple[Encoding | None, Batch, Mapping[int, str]]:
         readings: Readings = {}
-        samples, check = self._batch_samples(rows), StageCheck(rows)
+        samples, check = self.batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=True)
         modules = self.family.stage_modules
         with (
-            self._run_pipeline(attachment),
+            self.run_pipeline(attachment),
             check.watch(modules),
             attach(attachment, modules),
             self._watch_attention(attachment, rows),
@@ -217,11 +240,11 @@ class _Sweep:
 
     def _draw(self, rows: range, encoded: Encoding, edits: Sequence[Edit]) -> BatchOutput:
         readings: Readings = {}
-        samples, check = self._batch_samples(rows), StageCheck(rows)
+        samples, check = self.batch_samples(rows), StageCheck(rows)
         attachment = self._attachment(rows, edits, readings, early=False)
         modules = self.family.stage_modules
         with (
-            self._run_pipeline(attachment),
+            self.run_pipeline(attachment),
             check.watch(modules),
             attach(attachment, modules),
             self._watch_attention(attachment, rows),
@@ -238,10 +261,10 @@ class _Sweep:
     def _watch_attention(self, attachment: Attachment, rows: range) -> AbstractContextManager[None]:
         if self.capture is None:
             return nullcontext()
-        return self.capture.watch(attachment, rows, self._batch_samples(rows))
+        return self.capture.watch(attachment, rows, self.batch_samples(rows))
 
     @contextmanager
-    def _run_pipeline(self, attachment: Attachment) -> Iterator[None]:
+    def run_pipeline(self, attachment: Attachment) -> Iterator[None]:
         """Say what was to be drawn where a pipeline fails, as for more steps than it has."""
         try:
             yield
@@ -261,17 +284,14 @@ class _Sweep:
     def _attachment(
         self, rows: range, edits: Sequence[Edit], readings: Readings, *, early: bool
     ) -> Attachment:
-        samples, request = self._batch_samples(rows), self.request
+        samples, request = self.batch_samples(rows), self.request
         selections = {
             site: selection
             for site, selection in request.read.items()
             if self._is_early(site) is early
         }
-        # Where a run ends before a site on purpose, an edit there changes nothing that is read.
-        last = self.order.index(self.until)
-        edits = [edit for edit in edits if self._end(parse(edit.site).site) <= last]
         # A window is tokenized once, not once for each of its sites.
-        mask = cache(partial(self._token_mask, samples))
+        mask = cache(partial(self.token_mask, samples, request.pool, request.branch))
         taps = make_taps(readings, selections, self.hooks, request.pool, request.branch, mask)
         taps += [tap for tap in self.taps if self._is_early(tap.site) is early]
         return Attachment(
@@ -283,10 +303,42 @@ class _Sweep:
             counted_stages=frozenset() if self.capture is None else self.capture.stages,
         )
 
+    def graph_attachment(
+        self,
+        rows: range,
+        taps: Sequence[Tap],
+        probes: Sequence[Probe],
+        counted_stages: frozenset[str],
+    ) -> Attachment:
+        """The attachment of a run of `encode` and `draw` together, as a backward pass needs it.
+
+        Args:
+            rows: The samples.
+            taps: All taps; what the request reads is not read besides.
+            probes: Probes of gradients.
+            counted_stages: Stages whose calls are counted in any case.
+
+        Returns:
+            The attachment, with the edits of the first set.
+        """
+        samples = self.batch_samples(rows)
+        return Attachment(
+            self.hooks,
+            lambda stage, call: self.family.stage_call(stage, call, samples),
+            self._bind_edits(self.edit_sets[0], rows, samples),
+            taps,
+            probes=probes,
+            expects_handoff=self.until not in self.family.encoder_stages,
+            counted_stages=counted_stages,
+        )
+
     def _bind_edits(
         self, edits: Sequence[Edit], rows: range, samples: Sequence[Sample]
     ) -> list[Edit]:
         """The edits for these samples, at sites that are hooked."""
+        # Where a run ends before a site on purpose, an edit there changes nothing that is read.
+        last = self.order.index(self.until)
+        edits = [edit for edit in edits if self._end(parse(edit.site).site) <= last]
         bound: list[Edit] = []
         for edit in edits:
             hook = self.hooks[parse(edit.site).site]
@@ -304,19 +356,40 @@ class _Sweep:
             batch_edit,
             self.hooks[parse(edit.site).site].text_window,
             lambda window: windows(window).end_mask(texts),
-            lambda window, word: _word_mask(windows(window), texts, word),
+            lambda window, word: word_mask(windows(window), texts, word),
         )
 
-    def _token_mask(self, samples: Sequence[Sample], name: str) -> Tensor:
-        """Which positions of a text window are pooled: a word's, or those of real tokens."""
-        window, pool = self.family.text_window(name, self.request.branch), self.request.pool
-        texts = branch_texts(samples, self.request.branch)
+    def token_mask(
+        self, samples: Sequence[Sample], pool: Pool, branch: Branch, name: str
+    ) -> Tensor:
+        """Which positions of a text window are pooled: a word's, or those of real tokens.
+
+        Args:
+            samples: The samples of a batch.
+            pool: How they are pooled.
+            branch: The branch of guidance.
+            name: The window's name.
+
+        Returns:
+            bool `[sample, position]`.
+
+        Raises:
+            PromptError: The word is absent.
+        """
+        window, texts = self.family.text_window(name, branch), branch_texts(samples, branch)
         if pool.startswith(TOKENS_PREFIX):
-            return _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
+            return word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
         return window.end_mask(texts) if pool == "last" else window.token_mask(texts)
 
-    def _lengths(self, values: SiteValues) -> NDArray[np.int64] | None:
-        """How many positions of a site each sample has, where its batch sets their number."""
+    def lengths(self, values: SiteValues) -> NDArray[np.int64] | None:
+        """How many positions of a site each sample has, where its batch sets their number.
+
+        Args:
+            values: What all batches read there.
+
+        Returns:
+            `[sample]`; None where all have the same number.
+        """
         hook = self.hooks[values.address]
         name = hook.text_window
         if self.request.pool != "none" or not name:
@@ -339,7 +412,8 @@ class _Sweep:
         is_encoded = hook.site.stage in self.family.encoder_stages
         return is_encoded and hook.base not in self.family.conditioning_sites
 
-    def _batch_samples(self, rows: range) -> tuple[Sample, ...]:
+    def batch_samples(self, rows: range) -> tuple[Sample, ...]:
+        """The samples of a batch."""
         return tuple(self.request.samples[row] for row in rows)
 
     def _last_stage(self) -> str:
@@ -371,7 +445,7 @@ class _Sweep:
                 raise SiteError(f"{address} has no tokens, so pool {pool!r} cannot be read there.")
             texts = list(dict.fromkeys(branch_texts(self.request.samples, self.request.branch)))
             window = self.family.text_window(name, self.request.branch)
-            _word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
+            word_mask(window, texts, pool.removeprefix(TOKENS_PREFIX))
 
 
 def _caller_taps(
@@ -418,15 +492,3 @@ def _with_picture_size(
         return samples
     drawn = options.replace(height=height, width=width)
     return tuple(replace(sample, options=drawn) for sample in samples)
-
-
-def _word_mask(window: TextWindow, texts: Sequence[str], word: str) -> Tensor:
-    """The tokens of a word in each text; PromptError, naming a text, where it is absent."""
-    mask = window.word_mask(texts, word)
-    absent = [text for text, hits in zip(texts, mask, strict=True) if not hits.any()]
-    if absent:
-        raise PromptError(
-            f"The word {word!r} is absent from {len(absent)} of {len(texts)} prompts (or "
-            f"truncated), such as {absent[0]!r}; pool tokens:{word} needs the word in every prompt."
-        )
-    return mask

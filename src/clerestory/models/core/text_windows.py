@@ -80,12 +80,11 @@ class TextEncoder(TextWindow, Protocol):
     def capacity(self) -> int:
         """Number of tokens that the window holds besides start and end."""
 
-    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
+    def encode(self, texts: Sequence[str]) -> None:
         """Run the encoder, for taps and edits.
 
         Args:
             texts: Prompts, truncated to the window.
-            graph: Whether autograd records the call, for gradients.
         """
 
     def offsets(self, text: str) -> list[tuple[int, int]] | None:

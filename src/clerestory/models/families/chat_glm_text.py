@@ -53,10 +53,10 @@ class ChatGlmTextEncoder(PipelineTextEncoder):
         return [replace(hook, positions_first=True) for hook in hooks]
 
     @override
-    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
+    def encode(self, texts: Sequence[str]) -> None:
         tokens, device = self._padded(texts), self.encoder.device
         names = ("input_ids", "attention_mask", "position_ids")
-        with torch.set_grad_enabled(graph):
+        with torch.no_grad():
             self.encoder(
                 **{
                     name: tokens[name] if device.type == "meta" else tokens[name].to(device)

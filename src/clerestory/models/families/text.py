@@ -139,7 +139,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         return hooks
 
     @override
-    def encode(self, texts: Sequence[str], *, graph: bool = False) -> None:
+    def encode(self, texts: Sequence[str]) -> None:
         tokens, device = self._padded(texts), self.encoder.device
         arguments = {"input_ids": tokens.input_ids}
         if self.masks_padding:
@@ -147,7 +147,7 @@ class PipelineTextEncoder(TextEncoder, PromptReader):
         # Modules whose weights are offloaded (to the device "meta") move their inputs themselves.
         if device.type != "meta":
             arguments = {name: value.to(device) for name, value in arguments.items()}
-        with torch.set_grad_enabled(graph):
+        with torch.no_grad():
             self.encoder(**arguments, **self.encoder_options)
 
     @property

@@ -1,0 +1,94 @@
+"""Activation checkpointing: what a step computes inside a network is computed again in backward.
+
+Autograd keeps the inputs of each call of a denoiser rather than all that is computed in it, so that
+memory does not grow by a network's activations with every step.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from clerestory.models.core.attachment import Attachment
+from clerestory.models.core.family import StageCall
+from clerestory.models.core.graph_recording import GraphRecorder
+
+__all__ = ["checkpoint_calls"]
+
+
+@contextmanager
+def checkpoint_calls(
+    modules: Mapping[str, nn.Module],
+    attachment: Attachment,
+    recorder: GraphRecorder,
+    *,
+    is_kept: Callable[[str, StageCall], bool],
+    recompute: bool = True,
+) -> Iterator[None]:
+    """Checkpoint calls of the networks of stages, for as long as this is open.
+
+    The backward pass must be within it, while the hooks of the attachment are on.
+
+    Args:
+        modules: Networks by stage; the attachment counts their calls.
+        attachment: Makes the edits again where a call is computed again.
+        recorder: Records the graph.
+        is_kept: Whether a call of a stage has gradients; the others are computed without a graph.
+        recompute: Whether calls are checkpointed; otherwise the graph of each stays in memory.
+
+    Yields:
+        Nothing; the networks are as before at the end.
+    """
+
+    def wrap(stage: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        # Pipelines look at the signatures of networks.
+        @functools.wraps(forward)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            call = attachment.current_call(stage)
+            if not is_kept(stage, call):
+                with recorder.pause():
+                    return forward(*args, **kwargs)
+            if not recompute:
+                return forward(*args, **kwargs)
+            calls = 0
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == 1:
+                    return forward(*args, **kwargs)
+                # On an accelerator in a thread of autograd's, which no mode is open in.
+                with attachment.replay(stage, call), torch.enable_grad(), GraphRecorder():
+                    return forward(*args, **kwargs)
+
+            return checkpoint(
+                run,
+                *args,
+                use_reentrant=False,
+                # Parts are in evaluation mode, so that no dropout draws numbers.
+                preserve_rng_state=False,
+                **kwargs,
+            )
+
+        return wrapped
+
+    with ExitStack() as restored:
+        for stage, module in modules.items():
+            own = vars(module).get("forward")
+            restored.callback(_restore, module, own)
+            vars(module)["forward"] = wrap(stage, module.forward)
+        yield
+
+
+def _restore(module: nn.Module, own: Any) -> None:
+    # Offloading gives a network a `forward` of its own, in place of its class's.
+    if own is None:
+        vars(module).pop("forward", None)
+    else:
+        vars(module)["forward"] = own
