@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,8 @@ class ObjectiveGradient:
         space: The prompts.
 
     Raises:
-        SearchError: The model has no text encoder whose tokens are known.
+        SearchError: The model has no text encoder whose tokens are known, or its weights are
+            offloaded.
         ModelError: A classifier in the objective has no gradient.
     """
 
@@ -85,10 +87,12 @@ class _EncoderGains:
 
     def __init__(self, window: TextEncoder, space: Space, *, has_raw_tokens: bool) -> None:
         self.window, self.space, self.site = window, space, f"{window.stage}/tokens"
-        self.word_tokens = self._word_tokens(has_raw_tokens)
-        weight = window.encoder.get_input_embeddings().weight
-        # Copied once: it is multiplied with every gradient.
-        self.embeddings = weight.detach().float().cpu().numpy()
+        self.has_raw_tokens = has_raw_tokens
+        if window.encoder.get_input_embeddings().weight.is_meta:
+            raise SearchError(
+                f"The token embeddings of {window.stage} are offloaded, so that words cannot be "
+                "compared by them."
+            )
         # Words begin after the template's own words.
         prefix = space.template.partition(WORDS)[0]
         self.first = len(window.token_ids([prefix])[0]) if prefix.strip() else 0
@@ -121,9 +125,20 @@ class _EncoderGains:
             start += length
         return np.array(gains)
 
-    def _word_tokens(self, has_raw_tokens: bool) -> NDArray[np.int64]:
+    # Both when they are first needed: most searches take no gradient, and a large encoder has
+    # hundreds of megabytes of embeddings.
+
+    @cached_property
+    def embeddings(self) -> NDArray[np.float32]:
+        """The token embeddings, which every gradient is multiplied with, `[token, unit]`."""
+        weight = self.window.encoder.get_input_embeddings().weight
+        embeddings: NDArray[np.float32] = weight.detach().float().cpu().numpy()
+        return embeddings
+
+    @cached_property
+    def word_tokens(self) -> NDArray[np.int64]:
         """The tokens of each word, `[word, token]`, padded with -1."""
-        raw = self.space.tokens if has_raw_tokens else None
+        raw = self.space.tokens if self.has_raw_tokens else None
         ids = (
             self.window.token_ids(self.space.vocabulary)
             if raw is None

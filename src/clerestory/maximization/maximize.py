@@ -226,8 +226,8 @@ def _plan(scorer: Scorer, space: Space, search: Search) -> dict[str, Any]:
 def _gradient(scorer: Scorer, space: Space) -> ObjectiveGradient | None:
     try:
         return ObjectiveGradient(scorer, space)
-    except (ModelError, SearchError, SiteError, NotImplementedError):
-        # A classifier without gradients, no text encoder; the last for offloaded weights.
+    except (ModelError, SearchError, SiteError):
+        # A classifier without gradients, no text encoder, offloaded weights.
         return None
 
 
