@@ -10,7 +10,7 @@ from tiny import tiny_model
 
 from clerestory.cli import draw, sites, steer
 from clerestory.edits import Add
-from clerestory.errors import OutputError, PromptError, SeedError, SiteError
+from clerestory.errors import OptionError, OutputError, PromptError, SeedError, SiteError
 from clerestory.steering import SteeredModel
 
 app = typer.Typer()
@@ -90,3 +90,22 @@ def test_steer_draw_shows_each_prompt_without_and_with_the_edits(tmp_path):
     sheet = np.asarray(Image.open(tmp_path / "out" / "grid.png"))[4::132, 4::132]
     corners = [plain.pictures[:3], edited.pictures[:3], plain.pictures[3:], edited.pictures[3:]]
     assert (sheet[:4, :3] == np.stack(corners)[:, :, 0, 0]).all()
+
+
+def test_steer_draw_edits_a_region_only(tmp_path):
+    site = "denoiser.mid.res.0/out"
+    edit = Add(site, np.full(tiny_model().sites[site].shape[1], 9.0))
+    place = SteeredModel(tiny_model(), [edit]).save(tmp_path / "steered")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "nowhere.png")
+    Image.fromarray(np.full((4, 4), 255, np.uint8)).save(tmp_path / "all.png")
+    drawn = {}
+    for name, region in (("nowhere", tmp_path / "nowhere.png"), ("all", tmp_path / "all.png")):
+        arguments = ("--seeds", "0", "--region", region, "--out", tmp_path / name)
+        call("steer", "draw", place, "a cat", *arguments)
+        drawn[name] = np.asarray(Image.open(next((tmp_path / name).glob("a-cat*.png"))))
+    plain, edited = tiny_model().sweep("a cat", 0, [[], [edit]], progress=False)
+    assert (drawn["nowhere"] == plain.pictures[0]).all()
+    assert (drawn["all"] == edited.pictures[0]).all()
+    assert (drawn["all"] != drawn["nowhere"]).any()
+    with pytest.raises(OptionError, match=r"absent\.png"):
+        call("steer", "draw", place, "a cat", "--region", "absent.png", "--out", tmp_path / "x")

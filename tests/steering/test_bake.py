@@ -121,6 +121,7 @@ def test_a_baked_model_draws_the_same_where_this_library_cannot_be_imported(fami
         (lambda m: shift(m, "text.blocks.0/mlp"), "one branch of guidance", True),
         (lambda m: shift(m, "text.blocks.0/mlp@0", branch="both"), "some steps only", True),
         (lambda m: shift(m, "text.blocks.0/mlp", positions="last"), "some positions only", True),
+        (lambda m: shift(m, "denoiser/latent", region="centre"), "a region of the picture", False),
         (
             lambda m: shift(m, "text.blocks.0/mlp", branch="both", renorm=True),
             "renorm=True",

@@ -14,6 +14,7 @@ from clerestory.causal.control import control_status, control_together
 from clerestory.contrasts.evidence import UnitKind
 from clerestory.errors import EvidenceError
 from clerestory.evaluation import ClassChange, Effect, SideEffects
+from clerestory.evaluation.region_changes import RegionChange
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.digests import DIGEST, check_seal
 from clerestory.io.reading import path_inside, read_json, wrap_errors
@@ -65,6 +66,8 @@ class UnitEffect:
         q: Benjamini–Hochberg over all units, where one without baselines has p = 1.
         side_effects: What else the addition changes.
         preservation: By classifier, the share of pictures whose prediction the addition preserves.
+        region_change: How much pictures change inside and outside of the region that the unit is
+            added in; None without one.
     """
 
     unit: str
@@ -79,6 +82,7 @@ class UnitEffect:
     q: float | None
     side_effects: SideEffects
     preservation: Mapping[str, float]
+    region_change: RegionChange | None = None
 
     @property
     def p(self) -> float | None:
@@ -261,7 +265,15 @@ class VerificationResult(TraceResult):
             for effect in self.effects
             if effect.together_with
         )
-        return (answer, *together, *_not_controlling(self.effects), *super().sentences())
+        regions = (
+            f"{effect.unit}, added: {effect.region_change}."
+            for effect in self.effects
+            if effect.region_change is not None
+        )
+        return (
+            *(answer, *together, *_not_controlling(self.effects), *regions),
+            *super().sentences(),
+        )
 
     def table(self) -> pd.DataFrame:
         """A row for each unit, with its AUROC and its effects."""

@@ -10,6 +10,7 @@ for neurons, directions and latents.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,28 @@ class Shift:
         """How much higher the positive arm is; below 0 where it is lower."""
         return self.positive - self.negative
 
-    def addition(self) -> Add:
-        """The edit that moves activations as far as the concept does."""
-        return Add(self.site, self.direction * self.distance)
+    def addition(self, region: Any = None) -> Add:
+        """The edit that moves activations as far as the concept does.
 
-    def ablation(self) -> Ablate:
-        """The edit that sets the component to the level of the negative arm."""
+        Args:
+            region: Where in the picture; None for everywhere.
+
+        Returns:
+            The edit.
+        """
+        return Add(self.site, self.direction * self.distance, region=region)
+
+    def ablation(self, region: Any = None) -> Ablate:
+        """The edit that sets the component to the level of the negative arm.
+
+        Args:
+            region: Where in the picture; None for everywhere.
+
+        Returns:
+            The edit.
+        """
         # Not to 0, which may be as far from that level as the concept is.
-        return Ablate(self.site, self.direction, self.negative)
+        return Ablate(self.site, self.direction, self.negative, region=region)
 
 
 def shift_along(

@@ -56,10 +56,12 @@ from clerestory.evaluation import (
     load_target,
     side_effects_of,
 )
+from clerestory.evaluation.region_changes import region_change, region_masks, region_text
 from clerestory.evaluation.side_effects import BOUND
 from clerestory.io.validation import to_jsonable
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
+from clerestory.models.core.regions import without_picture
 from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import check_dictionaries, provenance_of
 from clerestory.registry import suggest
@@ -92,6 +94,7 @@ def verify(
     bound: float = BOUND,
     maps: bool = True,
     others: Sequence[str] | None = None,
+    region: Any = None,
     parts: str | Path | None = None,
     cache: CacheOption = True,
     progress: ProgressOption = True,
@@ -121,6 +124,9 @@ def verify(
         maps: Whether to trace where, when and from which sample the concept comes.
         others: Classifiers of side effects beside the target's; by default the other heads of its
             network, if it has any.
+        region: Where in the picture units are added and ablated: a mask, a name or a word of every
+            prompt; units are then by default those at sites with positions of the picture. Whole
+            sites are patched all the same.
         parts: A folder where the effects and each map are written as soon as they are measured; the
             same call with the same folder goes on after them. It may be deleted afterwards.
         cache: Whether to cache samples, so that none is drawn twice, or a cache.
@@ -137,12 +143,13 @@ def verify(
     check_dictionaries(model, findings.provenance.dictionaries, "What was found")
     target = load_target(classifier, label)
     # Before anything is drawn: an unknown unit costs no time.
-    selected = _select_findings(findings, model, units)
+    selected = _select_findings(findings, model, units, region)
     explicit = _check_explicit(findings, seeds)
     pairs = matched_prompts(findings, model, "evaluation", items)
     drawn_seeds = [explicit or _new_seeds(findings, item, seeds_per_item) for item in pairs["item"]]
     # As many as the correction for all units takes, unless the caller says how many.
-    criteria = _Criteria(baselines or baseline_count(len(selected)), smallest_effect, bound)
+    count = baselines or baseline_count(len(selected))
+    criteria = _Criteria(count, smallest_effect, bound, region)
     with progress_bars(progress) as report:
         evaluator = Evaluator(model, cache, progress=report)
         preserved = load_preserved(target.classifier, others)
@@ -159,6 +166,7 @@ def verify(
                 "bound": bound,
                 "maps": maps,
                 "others": list(trials.others),
+                **({} if region is None else {"region": region_text(region)}),
             },
         )
         measured = Parts.open(parts, _plan(findings, target, provenance))
@@ -216,11 +224,12 @@ def _plan(findings: Findings, target: LoadedTarget, provenance: Provenance) -> d
 
 @dataclass(frozen=True)
 class _Criteria:
-    """What a claim of control takes: baselines of each edit, and the two thresholds."""
+    """What a claim of control takes: baselines of each edit, two thresholds, where edits act."""
 
     baselines: int
     smallest_effect: float
     bound: float
+    region: Any
 
 
 def _recorded_seeds(findings: Findings) -> set[int]:
@@ -252,7 +261,9 @@ def _new_seeds(findings: Findings, item: str, seeds_per_item: int) -> tuple[int,
     return next(seeds for seeds in candidates if recorded.isdisjoint(seeds))
 
 
-def _select_findings(findings: Findings, model: Model, units: Sequence[str]) -> list[Finding]:
+def _select_findings(
+    findings: Findings, model: Model, units: Sequence[str], region: Any
+) -> list[Finding]:
     by_unit = {finding.unit: finding for finding in findings.findings}
     for unit in units:
         if unit not in by_unit:
@@ -267,10 +278,19 @@ def _select_findings(findings: Findings, model: Model, units: Sequence[str]) -> 
         site = model.sites[parse(finding.site).site]
         if site.affects_output is False or not _has_length(findings, finding):
             continue
+        if region is not None and without_picture(
+            model.hooks_by_address[site.address], model.family
+        ):
+            continue
         first.setdefault((site.stage, finding.kind), finding)
         # The conditioning site as well: all information of the prompt passes through it.
         if site.address == model.conditioning_site and finding.kind == "direction":
             first.setdefault((site.address, finding.kind), finding)
+    if not first and region is not None:
+        raise EvidenceError(
+            f"The region is {region_text(region)}, and no finding is of a site with positions of "
+            "the picture: record sites of the denoiser's blocks."
+        )
     if not first:
         raise EvidenceError("No finding is of a site that the picture depends on.")
     # A direction at the conditioning site may also be the first of its stage.
@@ -300,9 +320,11 @@ def _unit_effects(
     prompted: Drawing,
     criteria: _Criteria,
 ) -> tuple[UnitEffect, ...]:
-    additions = [[shift.addition()] for shift in shifts]
+    region = criteria.region
+    additions = [[shift.addition(region)] for shift in shifts]
     added = trials.draw("adding units", "negative", additions)
-    ablations = [[shift.ablation()] for shift in shifts]
+    ablations = [[shift.ablation(region)] for shift in shifts]
+    masks = None if region is None else region_masks(trials.model, region, unedited)
     ablated = trials.draw("ablating units", "positive", ablations)
     sites = list(dict.fromkeys(shift.site for shift in shifts))
     # Several units may share a site, which is patched as a whole once.
@@ -324,12 +346,13 @@ def _unit_effects(
                 addition, unedited, trials.classifiers, trials.target, bound=criteria.bound
             ),
             preservation=trials.preservation(addition, unedited),
+            region_change=None if masks is None else region_change(addition, unedited, masks),
         )
         for finding, shift, addition, ablation in zip(selected, shifts, added, ablated, strict=True)
     ]
     baselines = [
         # What has no effect needs no comparison, and the comparison takes most of the pictures.
-        _baseline_effects(trials, readings, shift, (addition, unedited), criteria.baselines)
+        _baseline_effects(trials, readings, shift, (addition, unedited), criteria)
         if effect.addition.low > criteria.smallest_effect
         else None
         for effect, shift, addition in zip(effects, shifts, added, strict=True)
@@ -354,9 +377,10 @@ def _baseline_effects(
     readings: SelectionReadings,
     shift: Shift,
     drawings: tuple[Drawing, Drawing],
-    count: int,
+    criteria: _Criteria,
 ) -> BaselineEffects | None:
     """Effects of baselines of an edit, whose drawing comes first and the unedited one second."""
+    count = criteria.baselines
     try:
         directions, permuted = readings.baselines(shift.site, abs(shift.distance), count)
     except EvidenceError:  # all samples of the site are alike: it has no other directions
@@ -367,7 +391,8 @@ def _baseline_effects(
     effects: list[float] = []
     for start in range(0, count, CHUNK):
         trials.report("baselines", start, count)
-        edits = [[Add(shift.site, each)] for each in directions[start : start + CHUNK]]
+        chunk = directions[start : start + CHUNK]
+        edits = [[Add(shift.site, each, region=criteria.region)] for each in chunk]
         drawn = single.draw(None, "negative", edits, items=BASELINE_ITEMS)
         effects += [_first_rate(trials, drawing) - before for drawing in drawn]
     trials.report("baselines", count, count)

@@ -11,8 +11,6 @@ from clerestory.cli.model_options import ModelOptions, takes_model
 from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from clerestory.models.attention_maps import AttentionMaps
 
 __all__ = ["attention"]
@@ -65,9 +63,10 @@ def attention(
     in attention.zarr.
     """
     from clerestory.cli import console
+    from clerestory.cli.regions import read_mask
     from clerestory.models import parse_size
 
-    masks = {word: _read_mask(Path(path)) for word, path in _mask_files(mask or []).items()}
+    masks = {word: read_mask(Path(path)) for word, path in _mask_files(mask or []).items()}
     settings: dict[str, Any] = {"negative": negative, "guidance": guidance}
     settings |= {} if size is None else parse_size(size)
     with console.progress_bars() as progress:
@@ -143,16 +142,3 @@ def _numbers(name: str, text: str | None) -> list[int] | None:
 
 def _mask_files(values: list[str]) -> dict[str, str]:
     return parse_pairs("--mask", values, form="WORD=FILE")
-
-
-def _read_mask(path: Path) -> NDArray[Any]:
-    import numpy as np
-
-    from clerestory.errors import OptionError
-    from clerestory.reporting.pictures import open_picture
-
-    try:
-        with open_picture(path) as picture:
-            return np.asarray(picture.convert("L")) > 127
-    except OSError as error:
-        raise OptionError(f"The mask {path} cannot be read: {error}.") from error

@@ -60,6 +60,14 @@ Size = Annotated[
     str | None, _drawing("Picture size: `512`, or width and height such as `768x512`.")
 ]
 Pool = Annotated[str, option("Pooling of positions, as for the finding: mean, max or last.")]
+Region = Annotated[
+    str | None,
+    option(
+        "Edit this part of the picture only: `left half`, `right half`, `top half`, `bottom half`, "
+        "`centre`, a word of the prompts whose attention map is the mask, or a picture that is "
+        "light inside, such as mask.png."
+    ),
+]
 Bound = Annotated[float, option("Largest accepted change of any other class's rate.", min=0, max=1)]
 
 NewFolder = Annotated[Path, NEW_FOLDER]

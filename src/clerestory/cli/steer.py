@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -69,22 +69,32 @@ def draw(
     model: ModelOptions,
     out: options.NewFolder = Path("drawn"),
     seeds: options.Seeds = "0:4",
+    region: options.Region = None,
 ) -> None:
     """Draw with and without the edits; the grid has a row without and a row with, per prompt.
 
+    With --region the edits act there, in place of where they were built for.
+
     The model is the one that the edits were made for, unless --model names another copy of it.
     """
+    from dataclasses import replace
+
     from clerestory.cli import console
+    from clerestory.cli.regions import read_region
     from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
     from clerestory.reporting.pictures import grid, pairs, save, save_run
 
-    seed_numbers = parse_seeds(seeds)
+    seed_numbers, part_of_picture = parse_seeds(seeds), read_region(region)
     steered = _open(folder, model)
     # All prompts are checked before the first is drawn.
     for prompt in prompts:
         steered.model.check_prompt(prompt)
-    edits, columns = [[], steered.edits], len(seed_numbers)
+    edited_by = list(steered.edits)
+    if part_of_picture is not None:
+        # Edits that were loaded are dataclasses.
+        edited_by = [replace(cast(Any, edit), region=part_of_picture) for edit in edited_by]
+    edits, columns = [[], edited_by], len(seed_numbers)
     with atomic_folder(out) as part:
         with console.progress_bars() as progress:
             plain, edited = steered.model.sweep(prompts, seed_numbers, edits, progress=progress)
@@ -106,6 +116,7 @@ def build(
     preserve: _Preserve = None,
     min_preservation: _MinPreservation = None,
     sites: _Sites = None,
+    region: options.Region = None,
     strengths: _Strengths = "",
     items: options.ItemFile = None,
     selection_items: Annotated[int, option("Number of selection items.", min=4)] = 24,
@@ -127,11 +138,12 @@ def build(
     what else changes is part of the claim.
     """
     from clerestory.cli import console
+    from clerestory.cli.regions import read_region
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
     seed_numbers = parse_seeds(seeds) if seeds else None
-    strength_values = _parse_strengths(strengths)
+    strength_values, part_of_picture = _parse_strengths(strengths), read_region(region)
     opened = model.open()
     with console.progress_bars() as progress:
         result = build_steered(
@@ -144,6 +156,7 @@ def build(
             preserve=preserve or (),
             min_preservation=min_preservation,
             sites=sites or (),
+            region=part_of_picture,
             strengths=strength_values,
             items=items,
             selection_items=selection_items,

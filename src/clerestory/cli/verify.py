@@ -61,6 +61,7 @@ def verify(
     smallest_effect: _SmallestEffect = 0.2,
     bound: options.Bound = 0.2,
     others: _Others = None,
+    region: options.Region = None,
     maps: Annotated[bool, option("Trace sites, steps and seeds.")] = True,
     cache: options.CacheFlag = True,
     out: options.OptionalNewFolder = None,
@@ -79,12 +80,14 @@ def verify(
     from clerestory.causal import verify as verify_units
     from clerestory.causal.charts import save_maps
     from clerestory.cli import console, interrupts
+    from clerestory.cli.regions import read_region
     from clerestory.contrasts import Findings
     from clerestory.io.writing import atomic_folder
     from clerestory.models import parse_seeds
 
     opened_findings = Findings.load(findings)
     seed_numbers = parse_seeds(seeds) if seeds else None
+    part_of_picture = read_region(region)
     opened_model = model.open()
     # Beside the folder, which is whole or absent.
     parts = None if out is None else out.with_name(f"{out.resolve().name}.parts")
@@ -102,6 +105,7 @@ def verify(
             smallest_effect=smallest_effect,
             bound=bound,
             others=others,
+            region=part_of_picture,
             maps=maps,
             parts=parts,
             cache=cache,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -16,6 +17,7 @@ from clerestory.edits.base import EditBranch, Positions, SiteEdit, edits
 from clerestory.errors import DictionaryError, EditError, RegistryError
 from clerestory.io.validation import validate
 from clerestory.models.core.latents import MAX_VALUES
+from clerestory.models.core.regions import split_region
 
 __all__ = ["Reconstruct"]
 
@@ -52,6 +54,7 @@ class Reconstruct(SiteEdit):
     _placed: dict[torch.device, Dictionary] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dictionary.output_site is not None:
             raise EditError(
                 f"The dictionary at {self.site} is a transcoder: it predicts the values of another "
@@ -78,22 +81,26 @@ class Reconstruct(SiteEdit):
 
     @property
     @override
-    def tensor_digest(self) -> str:
-        return self.dictionary.digest
+    def tensor_digest(self) -> str | None:
+        # A mask of the picture is no part of the dictionary's digest.
+        return None if isinstance(self.region, np.ndarray) else self.dictionary.digest
 
     @override
     def tensors(self) -> dict[str, Tensor]:
-        return {name: tensor.cpu() for name, tensor in self.dictionary.tensors().items()}
+        saved = {name: tensor.cpu() for name, tensor in self.dictionary.tensors().items()}
+        return {**super().tensors(), **saved}
 
     @override
     def to_dict(self) -> dict[str, Any]:
         # Figures of the training are no part of what the edit does.
         config = config_of(replace(self.dictionary, metadata={}))
-        return asdict(_Settings(self.site, self.branch, self.positions, config))
+        settings = asdict(_Settings(self.site, self.branch, self.positions, config))
+        return {**settings, **self._region_settings()}
 
     @classmethod
     @override
     def from_dict(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        region, settings, tensors = split_region(settings, tensors)
         saved = validate(_Settings, dict(settings), cls.__name__, EditError)
         try:
             dictionary = from_config(
@@ -103,4 +110,6 @@ class Reconstruct(SiteEdit):
             raise EditError(
                 f"The dictionary of the edit at {saved.site} is damaged: {error}"
             ) from error
-        return cls(saved.site, dictionary, branch=saved.branch, positions=saved.positions)
+        return cls(
+            saved.site, dictionary, branch=saved.branch, positions=saved.positions, region=region
+        )

@@ -16,6 +16,7 @@ from clerestory.checks import number_array
 from clerestory.edits.base import (
     Affine,
     DirectionEdit,
+    SiteEdit,
     affine_identity,
     edits,
     rescaled,
@@ -51,6 +52,8 @@ class Add(DirectionEdit, PerSample):
     renorm: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
+        # Not by way of `DirectionEdit`, which would normalise the direction.
+        SiteEdit.__post_init__(self)
         vector = single_precision(self.site, site_direction(self.site, self.direction))
         strength = number_array(EditError, f"The strength at {self.site}", self.strength)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -29,6 +29,7 @@ from clerestory.arguments import checked
 from clerestory.checks import number_array
 from clerestory.errors import EditError
 from clerestory.models.core.addresses import parse
+from clerestory.models.core.regions import MASK, REGION, as_region, split_region
 from clerestory.models.core.types import Branch, Edit
 from clerestory.registry import Registry
 
@@ -78,13 +79,23 @@ class SiteEdit:
         site: Address of the site, perhaps at some steps (`denoiser.mid.res.0/out@3,4`).
         branch: Branch of guidance that is changed.
         positions: `all`; at text sites also `last` (end of text) or `tokens:WORD`.
+        region: Where in the picture, at sites with positions of the picture: a mask `[y, x]` of the
+            whole picture (booleans, or shares from 0 to 1), resampled by area; a name (`left half`,
+            `right half`, `top half`, `bottom half`, `centre`); or a word of the prompt, whose
+            attention map is the mask (`word:centre` for a word that is also a name). None for
+            everywhere. A share between 0 and 1 goes so far from the value to the edited one.
     """
 
     site: str
     branch: EditBranch = field(default="cond", kw_only=True)
     positions: Positions = field(default="all", kw_only=True)
+    region: ArrayLike | Tensor | None = field(default=None, kw_only=True, repr=False)
     tensor_fields: ClassVar[Mapping[str, str]] = {}
     """Fields that are saved as tensors, and the attribute that holds each as a tensor."""
+
+    def __post_init__(self) -> None:
+        # The usual way around `frozen`. A copy: the caller may change the array later.
+        object.__setattr__(self, "region", as_region(self.region, self.site))
 
     @property
     def address(self) -> str:
@@ -147,7 +158,7 @@ class SiteEdit:
             )
 
     def everywhere(self, branch: EditBranch) -> Self:
-        """The same edit at all steps and all positions.
+        """The same edit at all steps, all positions and in all of the picture.
 
         Args:
             branch: Branch of guidance that is changed.
@@ -157,7 +168,7 @@ class SiteEdit:
         """
         # `address` has the unit of an edit of one unit, which its constructor needs.
         site = self.address.partition("@")[0]
-        return replace(self, site=site, branch=branch, positions="all")
+        return replace(self, site=site, branch=branch, positions="all", region=None)
 
     @property
     def tensor_digest(self) -> str | None:
@@ -165,13 +176,15 @@ class SiteEdit:
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fields that are saved as tensors, by name."""
-        return {name: getattr(self, attribute) for name, attribute in self.tensor_fields.items()}
+        """The fields that are saved as tensors, by name; the region where it is a mask."""
+        saved = {name: getattr(self, attribute) for name, attribute in self.tensor_fields.items()}
+        mask = self.region
+        return {**saved, REGION: torch.from_numpy(mask)} if isinstance(mask, np.ndarray) else saved
 
     def to_dict(self) -> dict[str, Any]:
-        """The other fields, ready for JSON."""
+        """The other fields, ready for JSON; the region where there is one."""
         settings = {name: getattr(self, name) for name in self._setting_names()}
-        return {**settings, "site": self.address}
+        return {**settings, "site": self.address, **self._region_settings()}
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
@@ -187,6 +200,7 @@ class SiteEdit:
         Raises:
             EditError: A field is missing, unknown, of another type, or invalid.
         """
+        region, settings, tensors = split_region(settings, tensors)
         if set(tensors) != set(cls.tensor_fields):
             raise EditError(
                 f"{cls.__name__} has the tensors {sorted(cls.tensor_fields)}, and the saved one "
@@ -203,7 +217,14 @@ class SiteEdit:
         # from that of the saved edit in its last bit.
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
         # The constructor checks restored values in `__post_init__`.
-        return cls(**(restored | copies))
+        return cls(**(restored | copies), region=region)
+
+    def _region_settings(self) -> dict[str, Any]:
+        """The region ready for JSON, of a mask its shape alone; empty without a region."""
+        if self.region is None:
+            return {}
+        is_mask = isinstance(self.region, np.ndarray)
+        return {REGION: {MASK: [*np.shape(self.region)]} if is_mask else self.region}
 
     def _set_finite(self, *names: str) -> None:
         """Convert fields to floats; EditError where one is not a finite number."""
@@ -224,7 +245,9 @@ class SiteEdit:
     @classmethod
     def _setting_names(cls) -> list[str]:
         return [
-            each.name for each in fields(cls) if each.init and each.name not in cls.tensor_fields
+            each.name
+            for each in fields(cls)
+            if each.init and each.name not in (*cls.tensor_fields, REGION)
         ]
 
 
@@ -253,6 +276,7 @@ class DirectionEdit(SiteEdit):
     vector: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "vector", normalised_direction(self.site, self.direction))
 
     @property
@@ -273,6 +297,7 @@ class UnitEdit(SiteEdit):
     unit: int = field(init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         selection = parse(self.site)
         if selection.units is None or len(selection.units) != 1:
             raise EditError(f"{self.site!r} is not one neuron, such as text.blocks.2/mlp[311].")

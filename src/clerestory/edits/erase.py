@@ -44,6 +44,7 @@ class Erase(SiteEdit):
     mean: Tensor = field(repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         units = self.mean.shape[0] if self.mean.ndim == 1 else -1
         matrices = (self.left.ndim, self.right.ndim) == (2, 2)
         if not matrices or self.left.shape != self.right.T.shape or len(self.left) != units:
@@ -56,7 +57,7 @@ class Erase(SiteEdit):
             single_precision(f"{self.site} ({name})", tensor)
 
     @classmethod
-    @checked(EditError, options=("branch", "positions"))
+    @checked(EditError, options=("branch", "positions", "region"))
     def fit(cls, site: str, activations: ArrayLike, labels: ArrayLike, **options: Any) -> Self:
         """Fit the eraser of a concept. With few samples the covariance is shrunk.
 
@@ -65,7 +66,7 @@ class Erase(SiteEdit):
             activations: `[sample, unit]`.
             labels: `[sample]`: the class of each, or floats as scores of each. Of scores all that
                 is linear in them is removed, which is one direction.
-            **options: `branch` and `positions` of the edit.
+            **options: `branch`, `positions` and `region` of the edit.
 
         Returns:
             The edit, with float32 factors.
@@ -107,7 +108,8 @@ class Erase(SiteEdit):
     @override
     def __call__(self, value: Tensor) -> Tensor:
         self.check_units(value.shape[-1])
-        left, right, mean = (factor.to(value.device) for factor in self.tensors().values())
+        factors = (self.left, self.right, self.mean)
+        left, right, mean = (factor.to(value.device) for factor in factors)
         centred = value.float() - mean
         # Factors rather than their product, which is a matrix of the site's full width.
         return (value - centred @ right.T @ left.T).to(value.dtype)

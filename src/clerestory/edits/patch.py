@@ -39,6 +39,7 @@ class Patch(SiteEdit, PerSample):
     values: NDArray[np.float32] = field(repr=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         values = number_array(EditError, f"The value of the edit at {self.site}", self.values)
         missing: NDArray[np.bool_] = np.zeros(values.shape[:-1], bool)
         if values.ndim == 3:
@@ -80,4 +81,5 @@ class Patch(SiteEdit, PerSample):
     @override
     def tensors(self) -> dict[str, Tensor]:
         # safetensors refuses tensors that are not contiguous.
-        return {"values": torch.from_numpy(np.ascontiguousarray(self.values))}
+        values = torch.from_numpy(np.ascontiguousarray(self.values))
+        return {**super().tensors(), "values": values}

@@ -27,6 +27,7 @@ from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
 from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
 from clerestory.evaluation.objectives import Objective, direction, label, parse_objective, unit
 from clerestory.evaluation.rates import Effect, Rate, effect_of, rate_of
+from clerestory.evaluation.region_changes import RegionChange, region_change, region_masks
 from clerestory.evaluation.side_effects import ClassChange, SideEffects, side_effects_of
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Outcome",
     "Panel",
     "Rate",
+    "RegionChange",
     "SampleCache",
     "SideEffects",
     "SiteReading",
@@ -56,6 +58,8 @@ __all__ = [
     "load_target",
     "parse_objective",
     "rate_of",
+    "region_change",
+    "region_masks",
     "side_effects_of",
     "unit",
 ]

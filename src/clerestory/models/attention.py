@@ -168,6 +168,11 @@ def read_attention(
         taps={},
         progress=progress,
     )
+    if edits:
+        # Imported here, since masks of words are maps of attention themselves.
+        from clerestory.models.word_masks import with_word_masks
+
+        request = with_word_masks(model, request)
     family, branch = model.family, question.branch
     texts = branch_texts(samples, branch)
     words = find_words(family.text_window(layers[0].window, branch), texts, question.words)

@@ -14,6 +14,7 @@ from clerestory.models.core.runner import run_sweep
 from clerestory.models.core.runs import Run
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool
 from clerestory.models.opened import OpenedModel
+from clerestory.models.word_masks import with_word_masks
 from clerestory.types import ProgressOption
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Model(OpenedModel):
             seeds: One or more; a seed draws the same noise in every call.
             read: Sites to read, such as `"text.*/mlp"`, `"prior/embedding[3]"` or
                 `"denoiser.mid.res.0/out@5"`, in any order. An edited site is read as edited.
-            edits: Changes of sites; each is made at every call of its site.
+            edits: Changes of sites; each is made at every call of its site. Where the region of one
+                is a word, each sample is drawn once more before, to measure the word's map.
             pool: What becomes of positions. `mean` and `max` count real tokens only, without the
                 start token and what follows end-of-text, also among the prior's tokens. `last` is
                 end-of-text, among the prior's tokens the last one, from which its prediction is
@@ -168,7 +170,7 @@ class Model(OpenedModel):
                 taps=dict(taps or {}),
                 progress=progress,
             )
-            return run_sweep(self, request)
+            return run_sweep(self, with_word_masks(self, request))
 
     @checked(options=OPTION_NAMES)
     def attention(
@@ -335,7 +337,7 @@ class Model(OpenedModel):
                 recompute=checkpoint,
                 may_be_independent=independent == "zero",
             )
-            return read_gradients(self, request, question)
+            return read_gradients(self, with_word_masks(self, request), question)
 
     @checked(options=OPTION_NAMES)
     def options(self, **changed: Any) -> Options:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clerestory.types import Floats
 
-__all__ = ["concentration", "mass_inside", "peak"]
+__all__ = ["concentration", "mass_inside", "peak", "resample"]
 
 TOP = 0.1
 """The share of positions whose mass is the concentration."""
@@ -71,6 +71,26 @@ def mass_inside(values: Floats, mask: NDArray[np.bool_]) -> float:
     if not total > 0:
         return math.nan
     return float((values * (rows @ mask @ columns.T)).sum(dtype=np.float64) / total)
+
+
+def resample(mask: Floats, grid: tuple[int, int]) -> Floats:
+    """A mask on another grid of the same picture, by area.
+
+    Args:
+        mask: `[y, x]`, shares of each position that are inside.
+        grid: Rows and columns.
+
+    Returns:
+        float32 `[row, column]`: the share of each cell that is inside; exactly 0 or 1 where all
+        positions that it covers are.
+
+    >>> resample(np.array([[0.0, 1.0, 1.0]]), (1, 2))
+    array([[0.33333299, 1.        ]], dtype=float32)
+    """
+    rows, columns = (_overlaps(*sides) for sides in zip(grid, mask.shape, strict=True))
+    # Rounded, since sums of shares miss 1 in their last digits.
+    shares: Floats = np.round(rows @ mask @ columns.T, 6).astype(np.float32)
+    return shares
 
 
 def _overlaps(cells: int, pixels: int) -> NDArray[np.float64]:

@@ -79,6 +79,9 @@ def _edit(edit: Mapping[str, Any]) -> str:
         # A dictionary's configuration is a mapping, too long for a line.
         if name not in ("kind", "site") and not isinstance(value, Mapping)
     )
+    region = edit.get("region")
+    if isinstance(region, Mapping):
+        settings += f", region a mask of {'×'.join(map(str, region.get('mask', ())))}"
     return f"`{code(edit['kind'])}` at `{code(edit['site'])}`: {markdown(settings)}"
 
 
@@ -134,10 +137,26 @@ def _claim(calibration: Mapping[str, Any]) -> list[str]:
             f"No other class changes by more than {max(limits):.2f} (upper limits; the bound is "
             f"{side_effects['bound']:.2f})."
         )
+    if calibration.get("region_change") is not None:
+        lines.append(_region_change(calibration["region_change"]))
     if calibration["together_with"]:
         changes = ", ".join(markdown(change) for change in calibration["together_with"])
         lines.append(f"It changes as well: {changes}.")
     return lines
+
+
+def _region_change(change: Mapping[str, Any]) -> str:
+    sides = []
+    for name in ("inside", "outside"):
+        each = change[name]
+        if each is not None:
+            sides.append(
+                f"{each['mean']:.3f} ({each['low']:.3f} to {each['high']:.3f}) {name} of the region"
+            )
+    return (
+        f"Pictures change by {' and by '.join(sides)}, which is {change['share']:.0%} of the "
+        "picture (root mean square, of 1)."
+    )
 
 
 def _count_seeds(seeds: int) -> str:

@@ -80,6 +80,8 @@ def fold(model: Model, edit: Edit) -> Fold:
         raise EditError("it acts at some steps only, and weights are the same at all")
     if getattr(edit, "positions", "all") != "all":
         raise EditError("it acts at some positions only")
+    if getattr(edit, "region", None) is not None:
+        raise EditError("it acts in a region of the picture only, and weights in all of it")
     if site.base:
         raise EditError("it acts on latents of a dictionary, which is no part of the weights")
     if site.address == model.conditioning_site and site.tap == "embedding":

@@ -12,6 +12,7 @@ from typing_extensions import override
 from clerestory.causal.baselines import BaselineEffects
 from clerestory.errors import ModelError
 from clerestory.evaluation import Effect, Outcome, SideEffects
+from clerestory.evaluation.region_changes import RegionChange
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.reporting.pictures import grid, save
@@ -144,6 +145,8 @@ class Calibration(ConditionFigures):
         selection: What was tried.
         evaluation_items: The items that the figures are of.
         warnings: What readers of the figures should know.
+        region_change: How much pictures change inside and outside of the edit's region; None
+            without one.
     """
 
     classifier: str
@@ -165,6 +168,7 @@ class Calibration(ConditionFigures):
     selection: Selection
     evaluation_items: tuple[str, ...]
     warnings: tuple[EvidenceWarning, ...]
+    region_change: RegionChange | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -188,10 +192,11 @@ class BuildResult(Result):
         low, high = figures.target_interval
         mean = figures.mean_preservation
         preserved = "" if mean is None else f", {mean:.2f} preserved"
+        region = "" if figures.region_change is None else f"; {figures.region_change}"
         return (
             f"{figures.classifier}={figures.label} at {figures.selected.site}, {figures.status}: "
             f"{figures.target_rate:.2f} ({low:.2f}–{high:.2f}) on {figures.items} items, "
-            f"{words.target_rate:.2f} by the words{preserved}{self._together()}"
+            f"{words.target_rate:.2f} by the words{preserved}{self._together()}{region}"
         )
 
     def _together(self) -> str:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from clerestory.contrasts import Findings
 from clerestory.edits import Add
 from clerestory.errors import EvidenceError
+from clerestory.evaluation.region_changes import region_text
 from clerestory.models import Model
 from clerestory.models.core.addresses import parse
+from clerestory.models.core.regions import without_picture
 from clerestory.types import Floats, Progress
 
 __all__ = ["ScaledDirection", "scaled_directions"]
@@ -30,6 +33,7 @@ class ScaledDirection:
         direction: `[unit]`, of length one.
         sd: Standard deviation of unedited activations along it.
         separation: The distance between prompts without the target and with it, in these units.
+        region: Where in the picture its edits act; None for everywhere.
     """
 
     unit: str
@@ -37,6 +41,7 @@ class ScaledDirection:
     direction: Floats = field(repr=False)
     sd: float
     separation: float
+    region: Any = field(default=None, repr=False)
 
     def edit(self, strength: float, steps: Sequence[int] = ()) -> Add:
         """The edit at some steps; at all where none is given.
@@ -49,7 +54,7 @@ class ScaledDirection:
             The edit.
         """
         at = f"@{','.join(map(str, steps))}" if steps else ""
-        return Add(self.site + at, self.direction, strength, self.sd)
+        return Add(self.site + at, self.direction, strength, self.sd, region=self.region)
 
 
 def scaled_directions(
@@ -59,6 +64,7 @@ def scaled_directions(
     positive: Sequence[str],
     *,
     sites: Sequence[str] = (),
+    region: Any = None,
     progress: Progress,
 ) -> list[ScaledDirection]:
     """The best direction of each of some sites.
@@ -69,6 +75,8 @@ def scaled_directions(
         plain: Prompts without the target, one an item.
         positive: Prompts with it, of the same items.
         sites: Addresses; by default the conditioning site and those of the first findings.
+        region: Where in the picture edits act; by default sites are then those with positions of
+            the picture.
         progress: Receives updates.
 
     Returns:
@@ -77,7 +85,7 @@ def scaled_directions(
     Raises:
         EvidenceError: The findings have no direction there that reaches the picture.
     """
-    units = _units_by_site(model, findings, sites)
+    units = _units_by_site(model, findings, sites, region)
     means = []
     for index, prompts in enumerate((plain, positive)):
         report = _progress_of_run(progress, index)
@@ -98,7 +106,7 @@ def scaled_directions(
         # A site that does not vary along the direction gives strengths no unit.
         if sd > 0:
             separation = float(((with_target - without) @ direction).mean()) / sd
-            directions.append(ScaledDirection(unit, site, direction, sd, separation))
+            directions.append(ScaledDirection(unit, site, direction, sd, separation, region))
     if not directions:
         raise EvidenceError("At none of these sites do prompts differ along the direction.")
     return directions
@@ -111,14 +119,19 @@ def _progress_of_run(progress: Progress, index: int) -> Progress:
     )
 
 
-def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> dict[str, str]:
+def _units_by_site(
+    model: Model, findings: Findings, sites: Sequence[str], region: Any
+) -> dict[str, str]:
     """The best direction's unit at each of `sites`, or at the first few sites that have one."""
     units: dict[str, str] = {}
+    hooks = model.hooks_by_address
     for finding in sorted(findings.by_kind("direction"), key=lambda each: each.selection_rank):
         site = parse(finding.site).site
         # None, where that is not known, counts as reaching.
         reaches = model.sites[site].affects_output is not False
-        if reaches and np.any(findings.directions[finding.unit]):
+        # Sites that are named are refused with their name, when they are edited.
+        fits = region is None or sites or not without_picture(hooks[site], model.family)
+        if fits and reaches and np.any(findings.directions[finding.unit]):
             units.setdefault(site, finding.unit)
     missing = [site for site in sites if site not in units]
     if missing:
@@ -127,6 +140,11 @@ def _units_by_site(model: Model, findings: Findings, sites: Sequence[str]) -> di
             f"They have: {', '.join(units) or 'none'}."
         )
     if not units:
+        if region is not None:
+            raise EvidenceError(
+                f"The region is {region_text(region)}, and these findings have no direction at a "
+                "site with positions of the picture: record sites of the denoiser's blocks."
+            )
         raise EvidenceError("These findings have no direction that reaches the picture.")
     # The conditioning site first: all that the prompt says passes through it.
     ordered = sorted(units, key=lambda site: site != model.conditioning_site)

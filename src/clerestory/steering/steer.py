@@ -7,9 +7,10 @@ without the concept, and changes nothing else by more than a bound.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,7 @@ from clerestory.evaluation import (
     fill,
 )
 from clerestory.evaluation.items import select_items
+from clerestory.evaluation.region_changes import RegionChange, region_change, region_masks
 from clerestory.evaluation.side_effects import BOUND
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.maximization import MaximizationResult
@@ -97,6 +99,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
     preserve: Sequence[str] = (),
     min_preservation: float | None = None,
     sites: Sequence[str] = (),
+    region: Any = None,
     strengths: Sequence[float] = (),
     items: Sequence[str] | str | Path | None = None,
     selection_items: int = 24,
@@ -125,6 +128,8 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         min_preservation: Of the edits that preserve as much, the most effective one is selected;
             by default the knee of the frontier.
         sites: Sites to try; by default the conditioning site and those of the first findings.
+        region: Where in the picture to edit, as of an edit: a mask, a name or a word of every
+            prompt; sites are then by default those with positions of the picture.
         strengths: Strengths to try, in standard deviations of the site's activations; by default
             shares of the separation of prompts without and with the target.
         items: Items that never mention the target, or a file with an item a line; the profile's by
@@ -179,6 +184,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
             selection_half,
             [fill(goal.template, item) for item in selection_half],
             sites=sites,
+            region=region,
             progress=report,
         )
         edits = _candidate_edits(model, directions, strengths, goal)
@@ -188,6 +194,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         direction = edits[candidates.index(selected)][1]
         evaluation = _Evaluation(evaluator, goal, design)
         outcomes, effect, side_effects = evaluation.outcomes(selected.edit, words, bound)
+        inside = evaluation.region_change(selected.edit, outcomes)
         if slider:
             outcomes[SLIDER] = evaluation.slider_outcome(slider, selection_half, outcomes, report)
         edits_without = _baseline_edits(model, findings, direction, selected.edit, baselines)
@@ -213,6 +220,7 @@ def steer(  # noqa: PLR0913 - a verb's parameters are the options of its command
         smallest_effect=smallest_effect,
         baseline_effects=baseline_effects,
         side_effects=side_effects,
+        region_change=inside,
         status=control_status(*claim),
         together_with=tuple(map(str, control_together(*claim))),
         baselines=figures,
@@ -351,6 +359,20 @@ class _Evaluation:
         side_effects = goal.side_effects(panel, edited, unedited, bound)
         return {outcome.name: outcome for outcome in outcomes}, effect, side_effects
 
+    def region_change(self, edit: Add, outcomes: Mapping[str, Outcome]) -> RegionChange | None:
+        """How much the pictures change inside and outside of the edit's region."""
+        if edit.region is None:
+            return None
+        edited, unedited = (
+            Drawing(Condition(name, self.goal.edited_template), self.design, pictures)
+            for name in (EDITED, UNEDITED)
+            for pictures in [
+                outcomes[name].pictures.reshape(-1, *outcomes[name].pictures.shape[2:])
+            ]
+        )
+        masks = region_masks(self.evaluator.model, edit.region, unedited)
+        return region_change(edited, unedited, masks)
+
     def slider_outcome(
         self,
         steps: int,
@@ -417,7 +439,7 @@ def _baseline_edits(
     except EvidenceError:
         # Without samples, or where they are all alike, there is no other direction of this site.
         return [], 0
-    return [Add(edit.site, each) for each in directions], permuted
+    return [Add(edit.site, each, region=edit.region) for each in directions], permuted
 
 
 def _baseline_warnings(count: int, effects: BaselineEffects | None) -> list[EvidenceWarning]:

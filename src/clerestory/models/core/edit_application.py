@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from clerestory.errors import EditError
+from clerestory.models.core.regions import Layout, in_layout
 from clerestory.models.core.rows import (
     flatten_positions,
     merge_branches,
@@ -32,7 +33,8 @@ def edit_in_place(edit: Edit, part: Tensor, merged_samples: int, channels_last: 
     flat = flatten_positions(part, channels_last)
     # Edits see one row for each sample, as taps do.
     before = merge_branches(flat, merged_samples) if merged_samples else flat
-    after = apply_edit(edit, before)
+    layout = Layout.of(part.shape, channels_last, merged_samples)
+    after = apply_edit(in_layout(edit, layout), before)
     after = split_branches(after, len(flat)) if merged_samples else after
     if after.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
         after = after.clone()  # torch refuses to copy a tensor onto another view of itself

@@ -22,6 +22,7 @@ from clerestory.models.core.attachment import Tap
 from clerestory.models.core.edit_application import apply_edit
 from clerestory.models.core.family import SiteHook, TapCallback
 from clerestory.models.core.pooling import Pooler
+from clerestory.models.core.regions import Layout, in_layout
 from clerestory.models.core.types import Branch, Edit
 
 __all__ = [
@@ -168,6 +169,17 @@ class LatentEdit:
     def branch(self) -> Branch | str:
         """The branch of guidance that is changed."""
         return getattr(self.edits[0], "branch", "cond")
+
+    def in_layout(self, layout: Layout) -> LatentEdit:
+        """The edit for values of a layout, which regions of the picture need.
+
+        Args:
+            layout: The layout of the base site's value.
+
+        Returns:
+            A copy.
+        """
+        return replace(self, edits=tuple(in_layout(edit, layout) for edit in self.edits))
 
     def __call__(self, value: Tensor) -> Tensor:
         """Add what the edits change to values.

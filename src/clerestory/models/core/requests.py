@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from clerestory.checks import check_choice, check_minimum
@@ -14,7 +14,7 @@ from clerestory.models.core.family import TapCallback
 from clerestory.models.core.pooling import POOLS, TOKENS_PREFIX
 from clerestory.models.core.seeds import check_seeds
 from clerestory.models.core.types import Branch, Edit, Options, PerSample, Pool, Sample
-from clerestory.types import ProgressOption
+from clerestory.types import Floats, ProgressOption
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
@@ -38,6 +38,7 @@ class Request:
         taps: Callables by pattern of sites.
         progress: As in `Model.run`.
         attention: What is read of the attention; None for nothing.
+        word_masks: Masks `[sample, y, x]` of the words that are regions of edits.
 
     Raises:
         OptionError: A pool, branch, stop or batch is out of range.
@@ -55,6 +56,7 @@ class Request:
     taps: Mapping[str, TapCallback]
     progress: ProgressOption
     attention: AttentionCapture | None = None
+    word_masks: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         prefix, _, word = self.pool.partition(TOKENS_PREFIX)

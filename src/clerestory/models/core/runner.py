@@ -32,6 +32,7 @@ from clerestory.models.core.pipeline_state import (
 )
 from clerestory.models.core.pooling import TOKENS_PREFIX
 from clerestory.models.core.positions import restrict_positions, word_mask
+from clerestory.models.core.regions import check_regions, restrict_region
 from clerestory.models.core.requests import Request, branch_texts
 from clerestory.models.core.runs import Run, SiteValues
 from clerestory.models.core.types import Branch, Edit, PerSample, Pool, Sample
@@ -162,12 +163,13 @@ class Sweep:
             for tap in _caller_taps(model, pattern, callback, request.branch)
         ]
         self.edit_sets = [[_resolve(model, edit) for edit in edits] for edits in request.edit_sets]
+        check_regions((edit for edits in self.edit_sets for edit in edits), self.hooks, self.family)
         edited = [parse(edit.site).site for edits in self.edit_sets for edit in edits]
         stages, encoders = self.family.stages, self.family.encoder_stages
         later = (stage for stage in stages if stage not in encoders)
         # Stages, and between encode and draw stages the conditioning site: a run may stop there.
         self.order = (*encoders, self.family.conditioning_site, *later)
-        self.capture = request.attention
+        self.capture, self.word_masks = request.attention, request.word_masks
         queries = [] if self.capture is None else self.capture.query_sites
         sites = [*request.read, *(tap.site for tap in self.taps), *edited, *queries]
         self.sites = list(dict.fromkeys(self.hooks[site].base for site in sites))
@@ -352,12 +354,15 @@ class Sweep:
         # Positions of edits are of the prompts, whatever branch is read.
         texts = branch_texts(samples, "cond")
         windows = partial(self.family.text_window, branch="cond")
-        return restrict_positions(
+        hook = self.hooks[parse(edit.site).site]
+        restricted = restrict_positions(
             batch_edit,
-            self.hooks[parse(edit.site).site].text_window,
+            hook.text_window,
             lambda window: windows(window).end_mask(texts),
             lambda window, word: word_mask(windows(window), texts, word),
         )
+        masks = {word: mask[rows.start : rows.stop] for word, mask in self.word_masks.items()}
+        return restrict_region(restricted, edit, hook, self.family, samples, masks)
 
     def token_mask(
         self, samples: Sequence[Sample], pool: Pool, branch: Branch, name: str
