@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from families import built, small_model, stable_diffusion
 from tiny import tiny_tokenizer
 
-PROMPTS = ["a cat and a dog", "a dog and a cat"] * 8
-UNIT, ROUNDS = 3, 7
+PROMPTS = ["a cat and a dog", "a dog and a cat"] * 2
+UNIT, ROUNDS = 3, 5
 WIDTH, LAYERS, WINDOW = 512, 4, 77
 
 

@@ -18,6 +18,7 @@ import lancet_card
 import measure_causal_effects
 import measure_concepts
 import measure_familiarity
+import measure_gradients
 import measure_knowledge
 import measure_searches
 import measure_studies
@@ -181,6 +182,8 @@ if _measured(measure_knowledge):
     PAGES["../howto/counteract-an-association.md"] = knowledge_page.counteract
 if dictionaries_page.is_complete():
     PAGES["../explanation/latents-neurons-directions.md"] = dictionaries_page.page
+if measure_gradients.FIGURES.exists():
+    PAGES["../explanation/how-the-network-decides.md"] = measure_gradients.page
 if _measured(measure_searches):
     PAGES["../explanation/what-searches-find.md"] = measure_searches.page
 if _measured(steering_page) and steering_page.is_current():

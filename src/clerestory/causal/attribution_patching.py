@@ -36,6 +36,7 @@ from clerestory.errors import EvidenceError, OptionError, SiteError
 from clerestory.evaluation.objectives import Objective
 from clerestory.models import Model
 from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.gradients import check_gradient
 from clerestory.models.core.types import Sample, Step
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
@@ -249,7 +250,9 @@ class _ProductSink:
         change = self._changes[visit] if self._is_fixed else self._changes.pop(visit)
         product = gradient.float() * change.to(gradient.device) * self._weight
         # By unit and by position: the table of both at once is as large as the activations.
-        self.products[visit] = product.sum(1).cpu().numpy(), product.sum(2).cpu().numpy()
+        sums = product.sum(1).cpu().numpy(), product.sum(2).cpu().numpy()
+        check_gradient(address, sums[0])
+        self.products[visit] = sums
 
 
 class _Collected:

@@ -25,6 +25,7 @@ from clerestory.models.core.gradients import (
     GradientQuestion,
     ObjectiveSite,
     PoolerOfSites,
+    check_gradient,
     differentiate,
 )
 from clerestory.models.core.requests import Request
@@ -276,7 +277,9 @@ class _PooledSink:
         self.readings[address].append((step, self._pooled(address, value)))
 
     def gradient(self, address: str, gradient: Tensor, step: Step) -> None:
-        self.gradients[address][step] = self._pooled(address, gradient)
+        pooled = self._pooled(address, gradient)
+        check_gradient(address, pooled)
+        self.gradients[address][step] = pooled
 
     def _pooled(self, address: str, value: Tensor) -> Floats:
         with torch.no_grad():

@@ -32,6 +32,7 @@ from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.requests import Request
 from clerestory.models.core.runner import Sweep, open_sweep
 from clerestory.models.core.types import Branch, Pool, Step
+from clerestory.types import Floats
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
@@ -43,6 +44,7 @@ __all__ = [
     "GradientSink",
     "ObjectiveSite",
     "PoolerOfSites",
+    "check_gradient",
     "differentiate",
 ]
 
@@ -386,8 +388,6 @@ class _Batch:
         def callback(gradient: Tensor, step: Step) -> None:
             if hook.latents is not None:
                 gradient = _latent_gradient(hook.latents, gradient)
-            if not bool(gradient.isfinite().all()):
-                raise _not_finite([address])
             connected.add(step)
             self.sink.gradient(address, gradient, step)
 
@@ -413,7 +413,7 @@ class _Batch:
 
     def _check_finite(self, values: NDArray[np.float64]) -> None:
         if not np.isfinite(values).all():
-            raise _not_finite(list(self.question.sites))
+            raise not_finite(list(self.question.sites))
 
 
 def _resolve(model: Model, objective: DifferentiableObjective) -> ResolvedSites:
@@ -469,7 +469,30 @@ def _unusual_parts(pipeline: Any) -> Iterator[tuple[str, str]]:
                 yield name, kind
 
 
-def _not_finite(addresses: Sequence[str]) -> ModelError:
+def check_gradient(address: str, kept: Floats) -> None:
+    """Check what a sink keeps of a gradient.
+
+    Args:
+        address: The site.
+        kept: The gradient, or what was made of it.
+
+    Raises:
+        ModelError: It is not finite.
+    """
+    # Of what is kept alone: the whole gradient is much larger.
+    if not np.isfinite(kept).all():
+        raise not_finite([address])
+
+
+def not_finite(addresses: Sequence[str]) -> ModelError:
+    """The error of values or gradients that are not finite.
+
+    Args:
+        addresses: The sites.
+
+    Returns:
+        The error.
+    """
     return ModelError(
         f"The values or gradients at {', '.join(addresses)} are not finite: the weights have NaN, "
         "or their precision cannot hold the values; open the model with another dtype, such as "
