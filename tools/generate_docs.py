@@ -49,6 +49,7 @@ COMMANDS = (
     ("maximize",),
     ("compare",),
     ("attention",),
+    ("lens",),
     ("attribute",),
     ("suppress",),
     ("familiarity",),

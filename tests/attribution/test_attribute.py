@@ -17,7 +17,6 @@ from clerestory.attribution import (
     parse_pieces,
     parse_targets,
 )
-from clerestory.attribution.drawing import draw_layers
 from clerestory.attribution.patching import patch_tokens
 from clerestory.attribution.synergy import find_synergy
 from clerestory.errors import EvidenceError, ModelError, OptionError, PromptError
@@ -214,7 +213,7 @@ def test_the_last_block_carries_a_pooled_value_at_the_end_token(model):
 
 
 def test_the_last_layer_draws_the_prompt_as_it_is(model):
-    pictures = draw_layers(model, "a dog", [0, 1], progress=silent)
+    pictures = model.lens("a dog", [0, 1], progress=silent).pictures
     plain = model.run("a dog", [0, 1]).pictures
     assert list(pictures) == ["text.blocks.0/resid", "text.blocks.1/resid"]
     assert np.array_equal(pictures["text.blocks.1/resid"], plain)

@@ -89,6 +89,11 @@ def _(valid, out, patch):
     return ["draw", "a cat", "--out", out, "--seeds", "0:2", "--steps", 2]
 
 
+@case("lens")
+def _(valid, out, patch):
+    return ["lens", "a cat", "--seeds", "0:2", "--out", out]
+
+
 @case("attention")
 def _(valid, out, patch):
     return [

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from clerestory.attribution.patching import text_blocks
 from clerestory.attribution.pieces import Removal, SegmentedPrompt
 from clerestory.attribution.results import COALITIONS
 from clerestory.attribution.shapley import all_coalitions
-from clerestory.edits import Patch
 from clerestory.evaluation import Condition, Design, Evaluator
 from clerestory.models import Model
 from clerestory.models.core.seeds import item_seeds
+from clerestory.models.lens import text_blocks
 from clerestory.reporting.progress import relabel
 from clerestory.types import Pictures, Progress
 
-__all__ = ["draw_attribution", "draw_layers"]
+__all__ = ["draw_attribution"]
 
 MAX_DRAWN = 4
 """Pieces up to which every coalition is drawn."""
@@ -46,7 +43,8 @@ def draw_attribution(
     """
     pictures = {}
     if layers:
-        pictures = draw_layers(evaluator.model, prompt.full_text, LAYER_SEEDS, progress=progress)
+        report = relabel(progress, "drawing from each layer")
+        pictures = _draw_layers(evaluator.model, prompt.full_text, report)
     texts: list[str] = []
     if len(prompt.pieces) <= MAX_DRAWN:
         texts = [prompt.text(row, removal) for row in all_coalitions(len(prompt.pieces))]
@@ -59,49 +57,8 @@ def draw_attribution(
     return tuple(texts), {COALITIONS: drawing.pictures_by_item, **pictures}
 
 
-def draw_layers(
-    model: Model, prompt: str, seeds: Sequence[int], *, progress: Progress
-) -> dict[str, Pictures]:
-    """Draw a prompt from each layer of the text encoder, as if it were the last one.
-
-    The output of a block replaces that of the last block and passes through all that follows: the
-    final norm, the prior, the denoiser. Several text encoders are cut at the same relative depth.
-
-    Args:
-        model: The model.
-        prompt: The prompt.
-        seeds: The seeds of every picture.
-        progress: Receives how many layers are drawn.
-
-    Returns:
-        Pictures `[seed, height, width, 3]` by block; those of the last block are the prompt's own.
-        Empty where the model's text encoders have no such blocks.
-
-    Source: Diffusion Lens, Toker et al. 2024.
-    """
-    blocks = {stage: text_blocks(model, stage) for stage in model.family.text_windows}
-    blocks = {stage: sites for stage, sites in blocks.items() if sites}
-    if not blocks:
+def _draw_layers(model: Model, prompt: str, progress: Progress) -> dict[str, Pictures]:
+    """Pictures by layer; none where the model's text encoders have no blocks that are known."""
+    if not any(text_blocks(model, stage) for stage in model.family.text_windows):
         return {}
-    read = [site for sites in blocks.values() for site in sites]
-    # Seed 0 for all: text encoders draw no noise.
-    values = model.run(prompt, 0, read=read, pool="none", pictures=False).site_values
-    # The encoder of most blocks sets the depths: each of its blocks is drawn once.
-    longest = max(blocks.values(), key=len)
-    edits = []
-    for depth in range(1, len(longest) + 1):
-        layers = {
-            # Encoders of 12 and 24 blocks are cut at blocks 6 and 12 together: half-way in both.
-            stage: sites[max(round(depth * len(sites) / len(longest)), 1) - 1]
-            for stage, sites in blocks.items()
-        }
-        edits.append(
-            # Into the last block, so that what follows it, such as the final norm, still applies.
-            [Patch(blocks[stage][-1], values[site].array()[:, 0]) for stage, site in layers.items()]
-        )
-    report = relabel(progress, "drawing from each layer")
-    pictures = {}
-    for site, run in zip(longest, model.sweep(prompt, seeds, edits, progress=report), strict=True):
-        assert run.pictures is not None
-        pictures[site] = run.pictures
-    return pictures
+    return dict(model.lens(prompt, LAYER_SEEDS, progress=progress).pictures)

@@ -28,10 +28,11 @@ from clerestory.models import Model
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.seeds import item_seeds
 from clerestory.models.core.text_windows import TextEncoder
+from clerestory.models.lens import text_blocks
 from clerestory.stats.clustered_intervals import mean_interval
 from clerestory.types import Floats, Integers, Progress
 
-__all__ = ["patch_tokens", "text_blocks"]
+__all__ = ["patch_tokens"]
 
 MAX_PARAPHRASES = 20
 END = "(end)"
@@ -102,23 +103,6 @@ def patch_tokens(
             dependent = {each.target for each in of_stage if abs(each.lost) > MIN_SHARE}
             effects += [each for each in of_stage if each.target in dependent]
     return tuple(effects)
-
-
-def text_blocks(model: Model, stage: str) -> list[str]:
-    """The residual stream after each block of a text encoder that something reads.
-
-    Args:
-        model: The model.
-        stage: A text encoder's stage.
-
-    Returns:
-        Addresses, the first block first.
-    """
-    return [
-        site.address
-        for site in model.sites.values()
-        if site.stage == stage and site.tap == "resid" and site.affects_output is not False
-    ]
 
 
 def _is_read_after(model: Model, target: Target, block: str) -> bool:

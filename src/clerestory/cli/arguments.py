@@ -98,6 +98,31 @@ def parse_pairs(
     return pairs
 
 
+def parse_indices(name: str, text: str | None) -> list[int] | None:
+    """Read a range `0:4` or a list `3,7`.
+
+    Args:
+        name: The option, for the message.
+        text: Its value; None where it was not given.
+
+    Returns:
+        The indices; None without a value.
+
+    Raises:
+        OptionError: The text is neither.
+    """
+    if text is None:
+        return None
+    from clerestory.errors import OptionError, SeedError
+    from clerestory.models import parse_seeds
+
+    try:
+        # Of the same form as seeds.
+        return list(parse_seeds(text))
+    except SeedError:
+        raise OptionError(f"{name} is {text!r}; write 0:4 for 0 to 3, or 3,7.") from None
+
+
 def split_names(text: str) -> list[str]:
     """Split a comma-separated list, without spaces and empty names.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from clerestory.cli import options
-from clerestory.cli.arguments import parse_pairs, split_names
+from clerestory.cli.arguments import parse_indices, parse_pairs, split_names
 from clerestory.cli.model_options import ModelOptions, takes_model
 from clerestory.cli.options import argument, option
 
@@ -75,8 +75,8 @@ def attention(
             seed,
             words=None if words is None else split_names(words),
             layers=layers,
-            steps=_numbers("--only-steps", only_steps),
-            heads=_numbers("--heads", heads),
+            steps=parse_indices("--only-steps", only_steps),
+            heads=parse_indices("--heads", heads),
             direction=direction,
             branch=branch,
             denoising_steps=steps,
@@ -124,20 +124,6 @@ def _save(maps: AttentionMaps, out: Path) -> None:
         else:
             (folder / "attention.png").write_bytes(png(maps.plot()))
     console.status(f"The maps are in {out}.")
-
-
-def _numbers(name: str, text: str | None) -> list[int] | None:
-    """A range `0:4` or a list `3,7`."""
-    if text is None:
-        return None
-    from clerestory.errors import OptionError, SeedError
-    from clerestory.models import parse_seeds
-
-    try:
-        # Of the same form as seeds.
-        return list(parse_seeds(text))
-    except SeedError:
-        raise OptionError(f"{name} is {text!r}; write 0:4 for 0 to 3, or 3,7.") from None
 
 
 def _mask_files(values: list[str]) -> dict[str, str]:

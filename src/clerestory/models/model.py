@@ -20,6 +20,7 @@ from clerestory.types import ProgressOption
 if TYPE_CHECKING:
     from clerestory.models.attention_maps import AttentionMaps
     from clerestory.models.gradients import Gradients
+    from clerestory.models.lens import LensResult
 
 __all__ = ["Model"]
 
@@ -250,6 +251,52 @@ class Model(OpenedModel):
                 batch=batch,
                 progress=progress,
             )
+
+    @checked(options=OPTION_NAMES)
+    def lens(
+        self,
+        prompts: str | Sequence[str],
+        seeds: int | Sequence[int] = 0,
+        *,
+        layers: Sequence[int] | None = None,
+        encoders: str | Sequence[str] | None = None,
+        batch: int = 16,
+        progress: ProgressOption = True,
+        **options: Any,
+    ) -> LensResult:
+        """Draw every prompt from each layer of the text encoder, as if it were the last one.
+
+        The blocks after a layer pass its output on unchanged to all that follows: the final norm,
+        the prior, the denoiser. The negative prompt is encoded as usual.
+
+        Args:
+            prompts: As in `run`.
+            seeds: As in `run`.
+            layers: Indices of blocks, from 0; of several text encoders those of the one with most
+                blocks, and the others are cut at the same relative depth. By default all.
+            encoders: Stages of the text encoders that are cut, such as `text_2`; by default all.
+            batch: As in `run`.
+            progress: As in `run`.
+            **options: As in `run`.
+
+        Returns:
+            The pictures by layer; those of the last layer are the prompt's own.
+
+        Raises:
+            SiteError: There is no such text encoder, or none whose blocks are known.
+            OptionError: There is no such layer.
+            ClerestoryError: As in `run`.
+
+        Source: Toker et al. 2024, Diffusion Lens.
+        """
+        from clerestory.models.lens import LensQuestion, read_lens
+
+        stages = [encoders] if isinstance(encoders, str) else encoders
+        with hold_pipeline(self.pipeline):
+            self.rebind()
+            samples = list_samples(self, prompts, seeds, self.options(**options))
+            question = LensQuestion(layers, stages)
+            return read_lens(self, samples, question, batch=batch, progress=progress)
 
     @checked(options=OPTION_NAMES)
     def gradients(
