@@ -10,6 +10,7 @@ from PIL import Image
 
 from clerestory.cli import attention
 from clerestory.errors import OptionError, PromptError
+from clerestory.stats.maps import intersection_over_union
 
 app = typer.Typer()
 app.command("attention")(attention.attention)
@@ -43,6 +44,8 @@ def test_maps_are_drawn_saved_and_told(tmp_path):
         "peak": pytest.approx([(row + 0.5) / 4, (column + 0.5) / 4]),
         "concentration": pytest.approx(np.sort(cat.ravel())[-2:].sum() / cat.sum()),
         "mass_inside": pytest.approx(cat[:, :2].sum() / cat.sum()),
+        "iou": pytest.approx(intersection_over_union(cat, mask > 0)),
+        "pointing": bool(column < 2),
     }
     assert "mass_inside" not in told["words"]["dog"] and told["difference"] is None
     assert told["seed"] == 0 and len(told["layers"]) == 4

@@ -96,7 +96,8 @@ def attention(
     console.write(f"{maps.summary()}\n")
     table = maps.table().drop(columns=["prompt", "seed"])
     for word in masks:
-        table.loc[table["word"] == word, "mass_inside"] = figures[word]["mass_inside"]
+        for name in ("mass_inside", "iou", "pointing"):
+            table.loc[table["word"] == word, name] = float(figures[word][name])
     console.write_table(table)
 
 

@@ -25,6 +25,7 @@ from clerestory.evaluation.comparison import (
 )
 from clerestory.evaluation.conditions import ITEM, Condition, Design, fill
 from clerestory.evaluation.engine import Drawing, Evaluator, SiteReading
+from clerestory.evaluation.localization import Localized, localization_of
 from clerestory.evaluation.objectives import Objective, direction, label, parse_objective, unit
 from clerestory.evaluation.rates import Effect, Rate, effect_of, rate_of
 from clerestory.evaluation.region_changes import RegionChange, region_change, region_masks
@@ -40,6 +41,7 @@ __all__ = [
     "Effect",
     "Evaluator",
     "LoadedTarget",
+    "Localized",
     "Objective",
     "Outcome",
     "Panel",
@@ -56,6 +58,7 @@ __all__ = [
     "label",
     "load_preserved",
     "load_target",
+    "localization_of",
     "parse_objective",
     "rate_of",
     "region_change",

@@ -17,7 +17,7 @@ from clerestory.io.reading import wrap_errors
 from clerestory.reporting.overlays import overlay
 from clerestory.reporting.pictures import data_address
 from clerestory.reporting.results import Result
-from clerestory.stats.maps import concentration, mass_inside, peak
+from clerestory.stats.maps import concentration, mask_figures, peak
 from clerestory.types import Floats, Pictures
 
 if TYPE_CHECKING:
@@ -151,8 +151,9 @@ class AttentionMaps(Result):
 
         Returns:
             By word `tokens`, `positions`; of maps `peak` (fractions of height and width),
-            `concentration` (the share of the mass in the top tenth of the positions), and
-            `mass_inside` with a mask; where words attend to words `reads`; else `share`.
+            `concentration` (the share of the mass in the top tenth of the positions), and with a
+            mask `mass_inside`, `iou` and `pointing` (`stats.maps`); where words attend to words
+            `reads`; else `share`.
 
         Raises:
             OptionError: A mask is of no word, or words have no maps.
@@ -178,7 +179,7 @@ class AttentionMaps(Result):
                 "peak": list(peak(values)),
                 "concentration": concentration(values),
             }
-            return figures | ({} if mask is None else {"mass_inside": mass_inside(values, mask)})
+            return figures | ({} if mask is None else mask_figures(values, mask))
         if mask is not None:
             raise OptionError("A mask needs maps, which the attention of these layers has not.")
         if values.ndim:

@@ -1,4 +1,4 @@
-"""Figures of a map of a picture's positions: its peak, its concentration, its mass in a mask.
+"""Figures of a map of a picture's positions: its peak, its concentration, how it fits a mask.
 
 >>> values = np.array([[0.0, 3.0], [1.0, 0.0]])
 >>> peak(values)
@@ -7,6 +7,10 @@
 0.75
 >>> mass_inside(values, np.array([[False, True]] * 2))
 0.75
+>>> intersection_over_union(values, np.array([[False, True]] * 2))
+0.3333333333333333
+>>> points_inside(values, np.array([[False, True]] * 2))
+True
 """
 
 from __future__ import annotations
@@ -18,7 +22,15 @@ from numpy.typing import NDArray
 
 from clerestory.types import Floats
 
-__all__ = ["concentration", "mass_inside", "peak", "resample"]
+__all__ = [
+    "concentration",
+    "intersection_over_union",
+    "mask_figures",
+    "mass_inside",
+    "peak",
+    "points_inside",
+    "resample",
+]
 
 TOP = 0.1
 """The share of positions whose mass is the concentration."""
@@ -66,11 +78,89 @@ def mass_inside(values: Floats, mask: NDArray[np.bool_]) -> float:
     Returns:
         From 0 to 1; NaN without any mass.
     """
-    rows, columns = (_overlaps(*sides) for sides in zip(values.shape, mask.shape, strict=True))
     total = values.sum(dtype=np.float64)
     if not total > 0:
         return math.nan
-    return float((values * (rows @ mask @ columns.T)).sum(dtype=np.float64) / total)
+    return float((values * _coverage(values, mask)).sum(dtype=np.float64) / total)
+
+
+def intersection_over_union(values: Floats, mask: NDArray[np.bool_]) -> float:
+    """How well the mask is found by as many positions as it covers, those with the largest values.
+
+    The threshold follows from the mask's area and is not fitted: a map is told how large the object
+    is, and has to tell where. A position counts by its share of the mask.
+
+    Args:
+        values: `[y, x]`.
+        mask: `[row, column]` of the same picture, at any size.
+
+    Returns:
+        From 0 to 1; of a flat map what positions at random give, since equal values at the
+        threshold count by the share of them that is needed. NaN for an empty mask, or where a value
+        is NaN.
+    """
+    coverage = _coverage(values, mask)
+    area = float(coverage.sum())
+    if not area > 0 or np.isnan(values).any():
+        return math.nan
+    # At least one position, of an object smaller than that.
+    count = max(1.0, area)
+    chosen = _largest(values, count)
+    shared = float((chosen * coverage).sum())
+    return shared / (count + area - shared)
+
+
+def points_inside(values: Floats, mask: NDArray[np.bool_]) -> bool:
+    """Whether the largest value is in the mask: the pointing game, without a tolerance.
+
+    Args:
+        values: `[y, x]`.
+        mask: `[row, column]` of the same picture, at any size.
+
+    Returns:
+        Whether the mask has the pixel at the centre of the position; of equal values the first
+        counts. False where all are NaN.
+
+    Source: Zhang et al. 2018, Top-down neural attention by excitation backprop.
+    """
+    place = peak(values)
+    if math.isnan(place[0]):
+        return False
+    row, column = (int(share * side) for share, side in zip(place, mask.shape, strict=True))
+    return bool(mask[row, column])
+
+
+def mask_figures(values: Floats, mask: NDArray[np.bool_]) -> dict[str, float | bool]:
+    """All figures of a map and a mask.
+
+    Args:
+        values: `[y, x]`, none below 0.
+        mask: `[row, column]` of the same picture, at any size.
+
+    Returns:
+        `mass_inside`, `iou` (`intersection_over_union`) and `pointing` (`points_inside`).
+    """
+    return {
+        "mass_inside": mass_inside(values, mask),
+        "iou": intersection_over_union(values, mask),
+        "pointing": points_inside(values, mask),
+    }
+
+
+def _largest(values: Floats, count: float) -> NDArray[np.float64]:
+    """The share with which each position is among the `count` largest."""
+    order = np.sort(values, axis=None)[::-1]
+    threshold = order[min(math.ceil(count), order.size) - 1]
+    above, equal = values > threshold, values == threshold
+    shares: NDArray[np.float64] = above + equal * ((count - above.sum()) / equal.sum())
+    return shares
+
+
+def _coverage(values: Floats, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The share of each position that is in the mask."""
+    rows, columns = (_overlaps(*sides) for sides in zip(values.shape, mask.shape, strict=True))
+    coverage: NDArray[np.float64] = rows @ mask @ columns.T
+    return coverage
 
 
 def resample(mask: Floats, grid: tuple[int, int]) -> Floats:

@@ -95,7 +95,7 @@ def paste(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> No
     under += part[..., :3] * 255.0
 
 
-def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> None:
+def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -> Canvas:
     """Make room for a sprite that is then pasted at (x, y): what lies around it loses its detail.
 
     It is also pushed away from the sprite's own lightness, to white or to black, so that the shape
@@ -106,13 +106,16 @@ def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -
         sprite: `[n, n, 4]`, colours premultiplied, 0 to 1.
         x: Pixels from the left, of its middle.
         y: Pixels from the top, of its middle.
+
+    Returns:
+        How much of each pixel the sprite covers, `[SIDE, SIDE]`, 0 to 1.
     """
     shape = np.zeros_like(canvas)
     paste(shape, np.concatenate([np.repeat(sprite[..., 3:], 3, 2), sprite[..., 3:]], 2), x, y)
     cover = shape[..., 0] / 255.0
     # Nothing of the sprite is on the canvas.
     if cover.sum() < 1.0:
-        return
+        return cover
     near = cv2.GaussianBlur(cv2.dilate(cover, np.ones((11, 11), np.uint8)), (0, 0), 2.0)[..., None]
     calm = cv2.GaussianBlur(canvas, (0, 0), 6.0)
     own = float(sprite[..., :3].sum() / (3 * sprite[..., 3].sum()))
@@ -120,6 +123,7 @@ def set_apart(canvas: Canvas, sprite: NDArray[np.float32], x: float, y: float) -
     # Away from the sprite's own lightness, so that its outline stays visible.
     calm += ((255.0 if behind > own else 0.0) - calm) * APART
     canvas += (calm - canvas) * near
+    return cover
 
 
 def blend(sprite: NDArray[np.float32], colour: Colour, share: float) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from lancet.world.scene import NONE, Scene
 from lancet.world.styles import styles
 from lancet.world.table import World
 
-__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "views"]
+__all__ = ["COARSE", "FURNISHED", "LINES", "View", "draw", "object_masks", "views"]
 
 LINES = ("high contrast", "monochrome")
 """Artworks of black lines, drawn light on dark places and with skin under a face."""
@@ -26,6 +26,8 @@ FURNISHED = ("mosaic wall", "stained glass window")
 """Places with an object of their own, which a close-up must not cover."""
 COARSE = ("mosaic", "oil", "pixel art", "stained glass")
 """Styles in which only a large subject, or a large head, can be recognized."""
+Covers = dict[str, Canvas]
+"""By object, how much of each pixel it covers, `[SIDE, SIDE]`, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,44 @@ def draw(art: Art, world: World, scene: Scene, size: int = 64) -> NDArray[np.uin
     return np.asarray(small, np.uint8)
 
 
+def object_masks(
+    art: Art, world: World, scene: Scene, size: int = 64
+) -> dict[str, NDArray[np.bool_]]:
+    """Where each object of a scene stands in its picture.
+
+    A style may move edges by a few pixels, as a mosaic does; masks are those of the scene before
+    its style. What lies around an object is calmed, which is not part of its mask.
+
+    Args:
+        art: The sprites.
+        world: The world.
+        scene: The scene.
+        size: Width and height in pixels, as in `draw`.
+
+    Returns:
+        By object the pixels that it covers by half or more, `[size, size]`; of objects that
+        overlap the later one covers the earlier. A person is no object.
+
+    Raises:
+        ArtError: A sprite is missing.
+    """
+    _, covers, _ = _compose(art, world, scene)
+    return {
+        name: cv2.resize(cover, (size, size), interpolation=cv2.INTER_AREA) >= 0.5
+        for name, cover in covers.items()
+    }
+
+
 def _draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
     """A scene at its full size, `[128, 128, 3]`."""
+    canvas, _, rng = _compose(art, world, scene)
+    # Half is added, since the conversion cuts off.
+    picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
+    return styles[scene.style](picture, rng)
+
+
+def _compose(art: Art, world: World, scene: Scene) -> tuple[Canvas, Covers, np.random.Generator]:
+    """A scene without its style, its objects, and the generator that the style goes on with."""
     # Another stream than the sampler's, so that drawing does not change the samples.
     rng = np.random.default_rng([scene.seed, 2])
     view = views[scene.perspective](rng)
@@ -105,33 +143,40 @@ def _draw(art: Art, world: World, scene: Scene) -> NDArray[np.uint8]:
         view = replace(view, size=max(view.size * 1.15, 0.9))
     canvas = places[scene.place](rng, view.horizon + rng.normal(0, 3))
     if scene.kind == "person":
-        _draw_person(canvas, art, world, scene, view, rng)
+        covers = _draw_person(canvas, art, world, scene, view, rng)
     elif scene.kind == "pair":
-        _draw_pair(canvas, art, world, scene, view, rng)
+        covers = _draw_pair(canvas, art, world, scene, view, rng)
     else:
         size = rng.uniform(78, 96) * view.size
         x, y = 64 + rng.normal(0, 4), 70 + view.rise + rng.normal(0, 3)
-        _draw_object(canvas, art, world, scene, scene.subject, (x, y, size), rng)
-    canvas = _project(canvas, view)
-    # Half is added, since the conversion cuts off.
-    picture = np.clip(canvas + 0.5, 0, 255).astype(np.uint8)
-    return styles[scene.style](picture, rng)
+        cover = _draw_object(canvas, art, world, scene, scene.subject, (x, y, size), rng)
+        covers = {scene.subject: cover}
+    return (
+        _project(canvas, view),
+        {name: _project(cover, view) for name, cover in covers.items()},
+        rng,
+    )
 
 
 def _draw_pair(
     canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
-) -> None:
+) -> Covers:
     pair_size = min(view.size, 1.2)
     reach = 32 * min(pair_size, 1.05)
+    covers: Covers = {}
     for side, name in ((-1, scene.subject), (1, scene.second)):
         size = rng.uniform(66, 74) * pair_size
         x, y = 64 + side * reach + rng.normal(0, 2), 76 + view.rise + rng.normal(0, 4)
-        _draw_object(canvas, art, world, scene, name, (x, y, size), rng)
+        cover = _draw_object(canvas, art, world, scene, name, (x, y, size), rng)
+        # The second lies over the first where they overlap.
+        covers = {other: own * (1 - cover) for other, own in covers.items()}
+        covers[name] = covers[name] + cover if name in covers else cover
+    return covers
 
 
 def _draw_person(
     canvas: Canvas, art: Art, world: World, scene: Scene, view: View, rng: np.random.Generator
-) -> None:
+) -> Covers:
     coarse = scene.style in COARSE
     has_object = scene.subject != NONE
     share = rng.uniform(0.60, 0.66) if coarse else rng.uniform(0.50, 0.58)
@@ -146,7 +191,9 @@ def _draw_person(
     if has_object:
         size = rng.uniform(50, 56) * min(nearness, 1.3)
         placement = (x + radius + size * 0.36, 88 + view.rise + rng.normal(0, 3), size)
-        _draw_object(canvas, art, world, scene, scene.subject, placement, rng)
+        cover = _draw_object(canvas, art, world, scene, scene.subject, placement, rng)
+        return {scene.subject: cover}
+    return {}
 
 
 def _draw_object(
@@ -157,7 +204,8 @@ def _draw_object(
     name: str,
     placement: tuple[float, float, float],
     rng: np.random.Generator,
-) -> None:
+) -> Canvas:
+    """Draw an object; what of each pixel it covers."""
     x, y, size = placement
     sprite = art.sprite(scene.artwork, world.subjects[name][0], round(size))
     # Mirrored at random: no factor may depend on the side that a sprite faces.
@@ -166,8 +214,9 @@ def _draw_object(
     # Black lines would be invisible on a dark place.
     if scene.artwork in LINES and light(canvas, x, y) < 0.42:
         sprite = blend(sprite, (238, 236, 226), 1.0)
-    set_apart(canvas, sprite, x, y)
+    cover = set_apart(canvas, sprite, x, y)
     paste(canvas, sprite, x, y)
+    return cover
 
 
 def _project(canvas: Canvas, view: View) -> Canvas:
