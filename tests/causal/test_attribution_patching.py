@@ -12,6 +12,7 @@ from tiny import tiny_model
 from clerestory.causal import AttributionPatching, attribution_patching, patch_parts
 from clerestory.errors import EvidenceError, OptionError, SiteError
 from clerestory.evaluation import direction, unit
+from clerestory.models.core.seeds import item_seeds
 from clerestory.stats.clustered_intervals import mean_interval
 
 pytestmark = DIFFUSERS_WARNINGS
@@ -116,6 +117,40 @@ def test_tables_have_intervals_over_pairs_and_results_are_saved(tmp_path):
     assert found.plot("head").to_dict()["layer"]
     with pytest.raises(EvidenceError, match="no estimates"):
         AttributionPatching.load(tmp_path)
+
+
+def test_positions_sum_to_what_the_chosen_units_sum_to():
+    model, objective = tiny_model(), unit("prior/embedding[3]")
+    found = attributed(model, f"{MLP}[3,7]", objective)
+    whole = attributed(model, MLP, objective)
+    names, values = whole.item_estimates()
+    chosen = values[:, [names.index(f"{MLP}[{number}]") for number in (3, 7)]].sum(1)
+    for kind in ("unit", "position", "step", "site"):
+        np.testing.assert_allclose(found.item_estimates(kind)[1].sum(1), chosen, atol=1e-6)
+
+
+def test_a_part_that_is_named_twice_is_measured_once():
+    model, objective = tiny_model(), unit("prior/embedding[3]")
+    part = f"{MLP}[3]"
+    one, two = (patched(model, parts, objective).table() for parts in (part, [part, part]))
+    assert one.equals(two) and list(one["address"]) == [part]
+    with pytest.raises(OptionError, match="no part"):
+        patched(model, [], objective)
+
+
+def test_pairs_with_one_clean_prompt_have_seeds_of_their_own():
+    model = tiny_model()
+    found = attribution_patching(
+        model,
+        ["a cat", "a cat", "my cat"],
+        ["a dog", "a dog", "my dog"],
+        unit("prior/embedding[3]"),
+        MLP,
+        seeds_per_item=2,
+        progress=False,
+    )
+    assert len(set(found.seeds)) == 6
+    assert found.seeds[:2] == item_seeds("a cat", 2)
 
 
 def test_a_batch_has_no_part_in_the_estimates():

@@ -180,5 +180,15 @@ def test_gradients_that_are_not_finite_are_refused(monkeypatch):
     # The token embeddings are the first parameter.
     weights = next(model.pipeline.prior_text_encoder.parameters())
     monkeypatch.setattr(weights, "data", torch.full_like(weights, torch.nan))
-    with pytest.raises(ModelError, match=r"gradients at .*mlp are not finite"):
-        model.gradients(lambda v: v[site].sum((1, 2, 3)), site, "a cat", read=site, progress=False)
+
+    def total(values):
+        return values[site].sum((1, 2, 3))
+
+    def root(values):
+        return (total(values) * 0).sqrt()  # of zero: its slope is not finite
+
+    with pytest.raises(ModelError, match=r"The objective total is not finite"):
+        model.gradients(total, site, "a cat", read=site, progress=False)
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match=r"The gradient at .*mlp is not finite"):
+        model.gradients(root, site, "a cat", read=site, progress=False)

@@ -186,13 +186,13 @@ def test_steps_are_computed_again_in_a_thread_of_autograds(monkeypatch):
     sites = [TEXT, "denoiser.mid.res.0/out"]
     how["edits"] = [Add("denoiser.down.0.res.0/out", np.ones(16), 0.3)]
     expected = gradient_of(model, sites, **how)
-    backward = torch.Tensor.backward
+    differentiate = torch.autograd.grad
 
-    def in_a_thread(tensor):
+    def in_a_thread(*args, **kwargs):
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(backward, tensor).result()
+            return pool.submit(differentiate, *args, **kwargs).result()
 
-    monkeypatch.setattr(torch.Tensor, "backward", in_a_thread)
+    monkeypatch.setattr(torch.autograd, "grad", in_a_thread)
     found = gradient_of(model, sites, **how)
     for site in sites:
         one, other = (each.read(site)["gradient"] for each in (found, expected))

@@ -26,6 +26,7 @@ from clerestory.causal.paired_runs import (
     Parts,
     Reading,
     Visit,
+    check_calls,
     objective_of,
 )
 from clerestory.causal.patched_sites import PartPatch, split_part
@@ -36,7 +37,7 @@ from clerestory.errors import EvidenceError, OptionError, SiteError
 from clerestory.evaluation.objectives import Objective
 from clerestory.models import Model
 from clerestory.models.core.addresses import SiteSelection
-from clerestory.models.core.gradients import check_gradient
+from clerestory.models.core.finiteness import check_gradient
 from clerestory.models.core.types import Sample, Step
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
@@ -148,7 +149,7 @@ def patch_parts(
     clean_prompts: Sequence[str],
     corrupted_prompts: Sequence[str],
     objective: Objective | str | Callable[..., Any],
-    parts: Sequence[str],
+    parts: str | Sequence[str],
     *,
     read: str | Sequence[str] = (),
     seeds_per_item: int = 1,
@@ -184,6 +185,10 @@ def patch_parts(
     pairs = PairedSamples.of(
         model, clean_prompts, corrupted_prompts, seeds_per_item, seeds, options
     )
+    # A part that is given twice is measured once.
+    parts = list(dict.fromkeys([parts] if isinstance(parts, str) else parts))
+    if not parts:
+        raise OptionError("There is no part to patch.")
     chosen = {part: split_part(model, part) for part in parts}
     sites: dict[str, SiteSelection] = {}
     for site, _, steps in chosen.values():
@@ -198,6 +203,7 @@ def patch_parts(
         for rows in pairs.batches(batch, how):
             samples = pairs.samples(rows)
             corrupted = how.read(pairs.samples(rows, corrupted=True))
+            check_calls(corrupted.parts)
             before = how.read(samples, keeps=False).objective
             clean.append(before)
             for number, (site, units, steps) in enumerate(chosen.values()):
@@ -219,14 +225,19 @@ class _ProductSink:
 
     Args:
         corrupted: What the values are to become.
+        sites: The units of each site that are summed over.
         changes: The changes, where they are known; otherwise taken from the values that come.
         weight: A factor of every product.
     """
 
     def __init__(
-        self, corrupted: Parts, changes: dict[Visit, Tensor] | None = None, weight: float = 1.0
+        self,
+        corrupted: Parts,
+        sites: Mapping[str, SiteSelection],
+        changes: dict[Visit, Tensor] | None = None,
+        weight: float = 1.0,
     ) -> None:
-        self._corrupted, self._weight = corrupted, weight
+        self._corrupted, self._sites, self._weight = corrupted, sites, weight
         self._is_fixed = changes is not None
         self._changes = {} if changes is None else changes
         self.products: dict[Visit, tuple[Floats, Floats]] = {}
@@ -249,8 +260,10 @@ class _ProductSink:
         visit = address, step.index, step.call
         change = self._changes[visit] if self._is_fixed else self._changes.pop(visit)
         product = gradient.float() * change.to(gradient.device) * self._weight
+        units = self._sites[address].units
+        chosen = product if units is None else product[..., list(units)]
         # By unit and by position: the table of both at once is as large as the activations.
-        sums = product.sum(1).cpu().numpy(), product.sum(2).cpu().numpy()
+        sums = product.sum(1).cpu().numpy(), chosen.sum(2).cpu().numpy()
         check_gradient(address, sums[0])
         self.products[visit] = sums
 
@@ -329,7 +342,7 @@ def _multiply(
     how: BatchRunner, samples: Sequence[Sample], corrupted: Reading, collected: _Collected
 ) -> None:
     """The gradient of the clean run times the change, for all sites at once."""
-    sink = _ProductSink(corrupted.parts)
+    sink = _ProductSink(corrupted.parts, how.sites)
     batch = how.differentiate(samples, how.sites, sink)
     collected.add(batch.objective, corrupted, sink.products)
 
@@ -343,7 +356,7 @@ def _integrate(
 ) -> None:
     """The mean gradient between clean and corrupted values times the change, site by site."""
     clean = how.read(samples)
-    _check_calls(clean.parts)
+    check_calls(clean.parts)
     products: dict[Visit, tuple[Floats, Floats]] = {}
     for address, selection in how.sites.items():
         visits = [visit for visit in clean.parts if visit[0] == address]
@@ -360,7 +373,7 @@ def _integrate(
                 )
                 for visit in visits
             ]
-            sink = _ProductSink(corrupted.parts, changes, 1 / points)
+            sink = _ProductSink(corrupted.parts, how.sites, changes, 1 / points)
             how.differentiate(samples, {address: selection}, sink, edits)
             for visit, (by_unit, by_position) in sink.products.items():
                 before = products.get(visit, (0, 0))
@@ -374,13 +387,3 @@ def _change(clean: Tensor, corrupted: Tensor | None, address: str) -> Tensor:
             f"{address} has other positions in a clean run than in its corrupted one."
         )
     return corrupted - clean
-
-
-def _check_calls(parts: Parts) -> None:
-    """SiteError where a module is called several times in a step: patches are by step."""
-    for address, _, call in parts:
-        if call:
-            raise SiteError(
-                f"{address} is called several times in a step, so that it cannot be patched step "
-                "by step."
-            )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from clerestory.checks import check_minimum
-from clerestory.errors import EvidenceError, OptionError
+from clerestory.errors import EvidenceError, OptionError, SiteError
 from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.models import Model
 from clerestory.models.core.addresses import SiteSelection
@@ -26,7 +26,15 @@ from clerestory.models.core.types import Edit, Sample, Step
 from clerestory.models.gradients import as_differentiable
 from clerestory.types import Floats, Role
 
-__all__ = ["BatchRunner", "PairedSamples", "Parts", "Reading", "Visit", "objective_of"]
+__all__ = [
+    "BatchRunner",
+    "PairedSamples",
+    "Parts",
+    "Reading",
+    "Visit",
+    "check_calls",
+    "objective_of",
+]
 
 Visit: TypeAlias = tuple[str, int, int]
 """A site, the index of a step, and the number of the call within it."""
@@ -93,7 +101,12 @@ class PairedSamples:
         if not clean:
             raise EvidenceError("There is no pair of prompts.")
         explicit = None if seeds is None else check_seeds(seeds)
-        chosen = [explicit or item_seeds(prompt, seeds_per_item) for prompt in clean]
+        # Pairs with the same clean prompt have seeds of their own as well.
+        earlier = [list(clean[:at]).count(prompt) for at, prompt in enumerate(clean)]
+        chosen = [
+            explicit or item_seeds(prompt, seeds_per_item, number)
+            for prompt, number in zip(clean, earlier, strict=True)
+        ]
         items = [item for item, own in enumerate(chosen) for _ in own]
         flat = [seed for own in chosen for seed in own]
         drawn = model.options(**options)
@@ -111,7 +124,11 @@ class PairedSamples:
         """Rows that are run together: one batch of the model each."""
         check_minimum(OptionError, 1, batch=batch)
         options = self.both[0][0].options
-        size = min(batch, how.model.family.batch_limit(list(how.sites), options) or batch)
+        model, read = how.model, [site.address for site in how.objective.sites]
+        sites = [*how.sites, *model.sites.select(read)] if read else how.sites
+        # As a run limits its batches, by all sites that are read and patched.
+        bases = list(dict.fromkeys(model.hooks_by_address[site].base for site in sites))
+        size = min(batch, model.family.batch_limit(bases, options) or batch)
         for start in range(0, len(self.items), size):
             yield range(start, min(start + size, len(self.items)))
 
@@ -140,6 +157,23 @@ class Reading:
 
     objective: Floats
     parts: Parts
+
+
+def check_calls(parts: Parts) -> None:
+    """Check that patches by step are patches by call.
+
+    Args:
+        parts: What sites have.
+
+    Raises:
+        SiteError: A module is called several times in a step.
+    """
+    for address, _, call in parts:
+        if call:
+            raise SiteError(
+                f"{address} is called several times in a step, so that it cannot be patched step "
+                "by step."
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ class SiteEstimates:
         units: Indices of its units.
         heads: Its number of attention heads; None without heads, or where some units were chosen.
         by_unit: `[sample, step, unit]`, sums over positions.
-        by_position: `[sample, step, position]`, sums over all units.
+        by_position: `[sample, step, position]`, sums over these units.
     """
 
     steps: tuple[int, ...]

@@ -19,13 +19,14 @@ from torch import Tensor
 from clerestory.errors import OptionError
 from clerestory.models.core.activations import Batch, Readings, collect, stack_steps
 from clerestory.models.core.addresses import SiteSelection, parse
+from clerestory.models.core.family import SiteHook
+from clerestory.models.core.finiteness import check_gradient
 from clerestory.models.core.gradients import (
     BatchGradients,
     DifferentiableObjective,
     GradientQuestion,
     ObjectiveSite,
     PoolerOfSites,
-    check_gradient,
     differentiate,
 )
 from clerestory.models.core.requests import Request
@@ -68,7 +69,8 @@ class FunctionObjective:
     @property
     def sites(self) -> Sequence[ObjectiveSite]:
         """What is read, with all positions."""
-        return [ObjectiveSite(address) for address in self.read if address != PICTURES]
+        # An address that is given twice is read once.
+        return [ObjectiveSite(each) for each in dict.fromkeys(self.read) if each != PICTURES]
 
     @property
     def reads_pictures(self) -> bool:
@@ -250,7 +252,7 @@ def read_gradients(model: Model, request: Request, question: GradientQuestion) -
     sweep, batches = differentiate(
         model, request, question, lambda sweep, rows: _PooledSink(sweep, rows, question.sites)
     )
-    joined = [_batch_arrays(batch) for batch in batches]
+    joined = [_batch_arrays(batch, sweep.hooks) for batch in batches]
     connected = {
         address for batch in batches for address, steps in batch.connected.items() if steps
     }
@@ -288,23 +290,22 @@ class _PooledSink:
         return array
 
 
-def _batch_arrays(batch: BatchGradients) -> tuple[Batch, Batch]:
+def _batch_arrays(batch: BatchGradients, hooks: Mapping[str, SiteHook]) -> tuple[Batch, Batch]:
     """Values and gradients of a batch, with the same steps."""
     sink: _PooledSink = batch.sink
     gradients: Readings = {}
     for address, steps in sink.readings.items():
         found = sink.gradients[address]
         gradients[address] = [
-            (step, found[step] if step in found else _absent(value, step, batch))
+            (step, found[step] if step in found else _absent(value, hooks[address], step, batch))
             for step, value in steps
         ]
     return stack_steps(sink.readings), stack_steps(gradients)
 
 
-def _absent(value: Floats, step: Step, batch: BatchGradients) -> Floats:
+def _absent(value: Floats, hook: SiteHook, step: Step, batch: BatchGradients) -> Floats:
     """NaN at a step without a graph, zeros where the objective does not depend on the site."""
-    is_truncated = step.timestep is not None and step.index in batch.truncated
-    return np.full_like(value, np.nan if is_truncated else 0)
+    return np.full_like(value, np.nan if batch.is_truncated(hook, step) else 0)
 
 
 def _run(sweep: Sweep, question: GradientQuestion, batches: Sequence[Batch]) -> Run:

@@ -23,7 +23,7 @@ from clerestory.errors import EditError, SiteError
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.edit_application import edit_in_place
 from clerestory.models.core.family import SiteHook, StageCall, TapCallback
-from clerestory.models.core.graph_recording import check_recordable
+from clerestory.models.core.graph_recording import check_recordable, make_node
 from clerestory.models.core.rows import (
     Rows,
     copy_layout,
@@ -142,12 +142,19 @@ class Attachment:
         self._thread = threading.get_ident()
         # What an edit or a tap raised.
         self.caller_error: Exception | None = None
+        # What to differentiate by, so that probes get gradients.
+        self.anchors: list[Tensor] = []
         self._replays = False
 
     @property
     def site_hooks(self) -> Mapping[str, SiteHook]:
         """The hooks of the sites that are edited or read, by address."""
         return self._site_hooks
+
+    @property
+    def has_edits(self) -> bool:
+        """Whether there is any edit."""
+        return bool(self._edits)
 
     @property
     def is_replaying(self) -> bool:
@@ -369,12 +376,12 @@ class Attachment:
         check_recordable(address)
         if not torch.is_grad_enabled():
             return value
-        source = value if value.requires_grad else value.detach().requires_grad_()
         # A copy: what else the tensor is used for, as the input of another module, is not the
         # site's, and an edit would not reach it.
-        node = source.clone()
+        node, anchor = make_node(value)
         if self._replays:
             return node
+        self.anchors.append(anchor)
         steps = [visit.step(probe.branch) for probe in probes]
 
         def receive(gradient: Tensor) -> None:

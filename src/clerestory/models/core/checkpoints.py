@@ -71,8 +71,8 @@ def checkpoint_calls(
                 run,
                 *args,
                 use_reentrant=False,
-                # Parts are in evaluation mode, so that no dropout draws numbers.
-                preserve_rng_state=False,
+                # Parts are in evaluation mode, so that no dropout draws numbers; an edit may.
+                preserve_rng_state=attachment.has_edits,
                 **kwargs,
             )
 

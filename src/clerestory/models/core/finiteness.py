@@ -21,7 +21,7 @@ from clerestory.models.core.hooks import watch_outputs
 from clerestory.models.core.types import Edit, Sample
 from clerestory.types import Bools, Floats, Pictures
 
-__all__ = ["StageCheck", "check_finite", "is_finite", "to_pictures"]
+__all__ = ["StageCheck", "check_finite", "check_gradient", "is_finite", "to_pictures"]
 
 
 class StageCheck:
@@ -157,4 +157,24 @@ def check_finite(
     raise ModelError(
         f"{text}: the weights have NaN, or their precision cannot hold the values; open the model "
         "with another dtype, such as float32."
+    )
+
+
+def check_gradient(address: str, kept: Floats) -> None:
+    """Check what a sink keeps of a gradient.
+
+    Args:
+        address: The site.
+        kept: The gradient, or what was made of it.
+
+    Raises:
+        ModelError: It is not finite.
+    """
+    # Of what is kept alone: the whole gradient is much larger.
+    if np.isfinite(kept).all():
+        return
+    raise ModelError(
+        f"The gradient at {address} is not finite: the objective has none there, the weights have "
+        "NaN, or their precision cannot hold the values; open the model with another dtype, such "
+        "as float32."
     )

@@ -32,7 +32,6 @@ from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.requests import Request
 from clerestory.models.core.runner import Sweep, open_sweep
 from clerestory.models.core.types import Branch, Pool, Step
-from clerestory.types import Floats
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
@@ -44,7 +43,6 @@ __all__ = [
     "GradientSink",
     "ObjectiveSite",
     "PoolerOfSites",
-    "check_gradient",
     "differentiate",
 ]
 
@@ -151,6 +149,12 @@ class BatchGradients:
     visited: dict[str, list[Step]] = field(default_factory=dict)
     connected: dict[str, set[Step]] = field(default_factory=dict)
     truncated: set[int] = field(default_factory=set)
+
+    def is_truncated(self, hook: SiteHook, step: Step) -> bool:
+        """Whether a site has no gradient at a step because it is not among the last ones."""
+        # What is handed to the denoiser has no steps.
+        is_step = hook.site.stage == DENOISER and step.timestep is not None
+        return is_step and step.index in self.truncated
 
 
 MakeSink = Callable[[Sweep, range], GradientSink]
@@ -301,9 +305,14 @@ class _Batch:
             value = self._objective(recorder, drawn)
             self.result.objective = value.detach().double().cpu().numpy()
             self._check_finite(self.result.objective)
-            if value.requires_grad:
+            if value.requires_grad and self.attachment.anchors:
                 # Samples of a batch do not interact: the gradient of the sum is that of each.
                 self._backward(value.sum())
+        # Taps hold these lists, and this batch its taps: a circle that would keep the graph until
+        # it is collected.
+        for steps in self.found.values():
+            steps.clear()
+        self.attachment.anchors.clear()
         return self.result
 
     def _run_pipeline(self) -> Any:
@@ -331,7 +340,8 @@ class _Batch:
 
     def _backward(self, value: Tensor) -> None:
         try:
-            value.backward()
+            # Nothing is written to `.grad` of any tensor.
+            torch.autograd.grad(value, self.attachment.anchors, allow_unused=True)
         except ClerestoryError:
             raise
         except RuntimeError as error:
@@ -386,6 +396,9 @@ class _Batch:
         )
 
         def callback(gradient: Tensor, step: Step) -> None:
+            # What a network itself takes and gives is outside of its call, which has no graph.
+            if self.result.is_truncated(hook, step):
+                return
             if hook.latents is not None:
                 gradient = _latent_gradient(hook.latents, gradient)
             connected.add(step)
@@ -413,7 +426,11 @@ class _Batch:
 
     def _check_finite(self, values: NDArray[np.float64]) -> None:
         if not np.isfinite(values).all():
-            raise not_finite(list(self.question.sites))
+            raise ModelError(
+                f"The objective {self.question.objective.name} is not finite: it is not defined "
+                "for what it reads, the weights have NaN, or their precision cannot hold the "
+                "values; open the model with another dtype, such as float32."
+            )
 
 
 def _resolve(model: Model, objective: DifferentiableObjective) -> ResolvedSites:
@@ -467,34 +484,3 @@ def _unusual_parts(pipeline: Any) -> Iterator[tuple[str, str]]:
         for kind, applies in kinds.items():
             if any(applies(module) for module in modules):
                 yield name, kind
-
-
-def check_gradient(address: str, kept: Floats) -> None:
-    """Check what a sink keeps of a gradient.
-
-    Args:
-        address: The site.
-        kept: The gradient, or what was made of it.
-
-    Raises:
-        ModelError: It is not finite.
-    """
-    # Of what is kept alone: the whole gradient is much larger.
-    if not np.isfinite(kept).all():
-        raise not_finite([address])
-
-
-def not_finite(addresses: Sequence[str]) -> ModelError:
-    """The error of values or gradients that are not finite.
-
-    Args:
-        addresses: The sites.
-
-    Returns:
-        The error.
-    """
-    return ModelError(
-        f"The values or gradients at {', '.join(addresses)} are not finite: the weights have NaN, "
-        "or their precision cannot hold the values; open the model with another dtype, such as "
-        "float32."
-    )

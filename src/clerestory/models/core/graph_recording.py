@@ -21,7 +21,7 @@ from typing_extensions import override
 from clerestory.errors import ModelError
 from clerestory.models.core.pipeline_state import pipeline_parts
 
-__all__ = ["GraphRecorder", "check_recordable", "record_graph"]
+__all__ = ["GraphRecorder", "check_recordable", "make_node", "record_graph"]
 
 PICTURE_AXES = 4
 """Sample, height, width, channel."""
@@ -74,7 +74,8 @@ class GraphRecorder(TorchFunctionMode):
         """
         tensor: Tensor
         for tensor, array in reversed(self._arrays):
-            if drawn is not None and array.shape == drawn.shape and np.array_equal(array, drawn):
+            # Pictures that are not finite are these as well: the objective tells of them.
+            if drawn is not None and np.array_equal(array, drawn, equal_nan=True):
                 return tensor
         raise ModelError(
             "The pictures of this pipeline have no gradient, since it rounds them itself: choose "
@@ -104,6 +105,43 @@ def record_graph(pipeline: Any) -> Iterator[GraphRecorder]:
     finally:
         for parameter in frozen:
             parameter.requires_grad_()
+        # Schedulers of several steps keep what the network has predicted.
+        for part in pipeline_parts(pipeline).values():
+            if hasattr(part, "set_timesteps"):
+                vars(part).update({name: _detached(value) for name, value in vars(part).items()})
+
+
+class _Node(torch.autograd.Function):
+    """A copy of a value whose gradient autograd must compute to know that of the anchor."""
+
+    @staticmethod
+    @override
+    def forward(ctx: Any, value: Tensor, anchor: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    @override
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, Tensor]:
+        (gradient,) = gradients
+        return gradient, gradient.new_zeros(())
+
+
+def make_node(value: Tensor) -> tuple[Tensor, Tensor]:
+    """A value as a node of its own in the graph, and what to differentiate by to reach it.
+
+    By the anchor rather than by the value: autograd would keep the value's gradient as a whole, and
+    with `backward` it would write gradients into whatever else is trainable on the way, such as the
+    parameters of a classifier.
+
+    Args:
+        value: A value of the run.
+
+    Returns:
+        A copy of it, and the anchor, a number.
+    """
+    anchor = value.new_zeros((), requires_grad=True)
+    node: Tensor = _Node.apply(value, anchor)  # type: ignore[no-untyped-call]
+    return node, anchor
 
 
 def check_recordable(where: str) -> None:
@@ -120,6 +158,15 @@ def check_recordable(where: str) -> None:
             f"{where} has no gradient: the pipeline runs it in torch.inference_mode, whose tensors "
             "autograd cannot use. Replace it by torch.no_grad in the pipeline's code."
         )
+
+
+def _detached(value: Any) -> Any:
+    """A value without autograd's graph, which would stay in memory and cannot be copied."""
+    if isinstance(value, Tensor):
+        return value.detach() if value.grad_fn is not None else value
+    if type(value) in (list, tuple):
+        return type(value)(_detached(each) for each in value)
+    return value
 
 
 def _parameters(pipeline: Any) -> Iterator[nn.Parameter]:
