@@ -83,3 +83,35 @@ def test_no_main_latent_and_no_direction_are_refused(change):
     dictionary = replace(planted(), site="prior/embedding")
     with pytest.raises(DictionaryError, match="needs a main latent"):
         absorption(dictionary, np.ones((2, 3)), np.ones((2, 3)), **{**arguments, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dictionary": replace(planted(), output_site="prior/embedding")}, "transcoder"),
+        ({"main": [3]}, "from 0 to 2"),
+        ({"main": [-1]}, "from 0 to 2"),
+        ({"values": np.ones((2, 4))}, r"values have the shape \[2, 4\]"),
+        ({"latents": np.ones((3, 3))}, r"latents have the shape \[3, 3\]"),
+        ({"values": np.full((2, 3), np.nan)}, "not finite"),
+        ({"without": (np.zeros(3), np.zeros(2))}, "mean latents"),
+    ],
+)
+def test_what_does_not_fit_the_dictionary_is_refused(change, message):
+    arguments = {
+        "dictionary": planted(),
+        "values": np.ones((2, 3)),
+        "latents": np.ones((2, 3)),
+        "direction": np.ones(3),
+        "main": [0],
+        "without": (np.zeros(3), np.zeros(3)),
+    }
+    with pytest.raises(DictionaryError, match=message):
+        absorption(**{**arguments, **change})
+
+
+def test_directions_are_what_latents_decode_to():
+    dictionary = planted(scale=7.0)
+    one = dictionary.decode_difference(torch.eye(3))
+    assert torch.equal(dictionary.directions, one)
+    assert dictionary.directions[ANIMAL].tolist() == [7.0, 0.0, 0.0]

@@ -274,6 +274,55 @@ def test_a_plain_file_of_encoder_decoder_and_biases(tmp_path):
     check(Dictionary.load(tmp_path / "c.safetensors"), latents, latents @ D)
 
 
+LAYERS = {"encoder.weight": E.T, "encoder.bias": BE, "decoder.weight": D.T, "b_dec": BD}
+"""As dictionary_learning calls them."""
+
+
+def test_a_plain_file_has_the_kind_that_its_header_names(tmp_path):
+    numbers_of = {**LAYERS, "k": np.array(K), "threshold": np.array(0.5, "f4")}
+    before = (X - BD) @ E + BE
+    for kind, latents in (
+        ("topk", top(before)),
+        ("batchtopk", relu(before) * (before > 0.5)),
+        ("relu", relu(before)),
+    ):
+        header = {"kind": kind, "apply_b_dec_to_input": "true"}
+        write(tmp_path, f"{kind}.safetensors", numbers_of, metadata=header)
+        opened = Dictionary.load(tmp_path / f"{kind}.safetensors")
+        assert opened.kind == kind
+        check(opened, latents, latents @ D + BD)
+
+
+@pytest.mark.parametrize("name", ["threshold", "thresholds"])
+def test_thresholds_of_a_plain_file(tmp_path, name):
+    before, one = X @ E + BE, np.linspace(0, 1, LATENTS, dtype="f4")
+    write(tmp_path, "each.safetensors", {**LAYERS, name: one})
+    latents = relu(before) * (before > one)
+    check(Dictionary.load(tmp_path / "each.safetensors"), latents, latents @ D + BD)
+    write(tmp_path, "all.safetensors", {**LAYERS, "threshold": np.array(0.5, "f4")})
+    latents = relu(before) * (before > 0.5)
+    check(Dictionary.load(tmp_path / "all.safetensors"), latents, latents @ D + BD)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "header", "message"),
+    [
+        ({"k": np.array(K), "threshold": np.array(0.5)}, {}, "which of them decides"),
+        ({"W_skip": E}, {}, "'W_skip' that no plain"),
+        ({}, {"kind": "topk"}, "has the parameters"),
+        ({}, {"k": "many"}, "cannot be read"),
+        ({}, {"apply_b_dec_to_input": "perhaps"}, "true or false"),
+    ],
+)
+def test_a_plain_file_that_is_not_understood_is_refused(tmp_path, tensors, header, message):
+    write(tmp_path, "a.safetensors", {**LAYERS, **tensors}, metadata=header)
+    with pytest.raises(DictionaryError, match=message):
+        Dictionary.load(tmp_path / "a.safetensors")
+    write(tmp_path, "b.safetensors", LAYERS, metadata={"kind": "topkk"})
+    with pytest.raises(RegistryError, match="topk"):
+        Dictionary.load(tmp_path / "b.safetensors")
+
+
 def test_what_is_no_dictionary_is_refused(tmp_path):
     write(tmp_path, "a.safetensors", {"some": E})
     (tmp_path / "empty").mkdir()

@@ -93,6 +93,11 @@ def test_prompts_of_the_training_are_known_and_held_out_ones_are_not(trained, pl
     assert prompt_metadata([]) == {} == prompt_metadata(map(str, range(MAX_PROMPTS + 1)))
 
 
+def test_a_dictionary_of_pooled_values_says_so(trained):
+    # The plan of the planted recording has the pool `mean`.
+    assert trained[0].metadata["pool"] == "mean"
+
+
 def test_the_same_call_gives_the_finished_dictionary(trained, planted_recording):
     dictionary, out = trained
     again = train(planted_recording, out=out, updates=500, **HOW)
@@ -241,11 +246,27 @@ def test_a_model_is_drawn_as_it_is_needed(tmp_path):
     assert len(held_back) == 1
 
 
+def test_each_item_has_noise_of_its_own():
+    model, division = tiny_model(), training.Division()
+    site = next(name for name in model.sites if name.startswith("denoiser.mid."))
+    prompts = [f"a cat {place}" for place in "abcdef"]
+    seeds = training.ModelSource(model, prompts, site, division)._table["seed"]
+    assert seeds.nunique() == 6
+    shared = training.ModelSource(model, prompts, site, division, seeds=3)._table["seed"]
+    assert set(shared) == {3}
+
+
 def test_other_prompts_and_sources_are_refused(planted_recording, tmp_path):
     with pytest.raises(OptionError, match="for a model"):
         train(planted_recording, out=tmp_path / "a", prompts=["a cat"], **HOW)
     with pytest.raises(OptionError, match="needs prompts"):
         train(tiny_model(), out=tmp_path / "a", **HOW)
+    with pytest.raises(OptionError, match="has the branch cond"):
+        train(planted_recording, out=tmp_path / "a", branch="uncond", **HOW)
+    planted_recording.attach(Dictionary.random(WIDTH, 48, site=SITE), "latents")
+    with pytest.raises(DictionaryError, match="latents already"):
+        train(planted_recording, out=tmp_path / "a", **{**HOW, "site": f"{SITE}:latents"})
+    planted_recording._dictionaries.clear()
     for change in ({"held_out": 1.0}, {"k": 0}, {"latents": "8 times"}, {"rate": 2.0}):
         with pytest.raises(DictionaryError, match=r"held_out|k is|latents|rate"):
             train(planted_recording, out=tmp_path / "a", **{**HOW, **change})

@@ -57,7 +57,7 @@ _Prompts = Annotated[
 ]
 _Sample = Annotated[int | None, _drawing("Number of prompts to sample at random from --prompts.")]
 _Words = Annotated[int, _drawing("Words per prompt when --prompts is `vocabulary`.")]
-_Seeds = Annotated[str | None, _drawing("Seeds of every prompt: `0:4` for 0 to 3. Default: 0.")]
+_Seeds = Annotated[str | None, _drawing("Seeds of every prompt: `0:4`. Default: one of each item.")]
 _Branch = Annotated[str, _drawing("Guidance branch to read: cond or uncond.")]
 _Batch = Annotated[int, _drawing("Samples that the model draws together.")]
 
@@ -134,6 +134,7 @@ def train(
             raise OptionError(
                 f"{where} is taken for a recording: give it, or --model and --prompts, not both."
             )
+        _check_alone(where, sample, seeds, negative, guidance, steps, size, branch != "cond")
     elif prompts is None:
         raise OptionError("Give a recording, or --prompts that the model is to draw.")
     else:
@@ -155,6 +156,17 @@ def train(
     with interrupts.resumable(out), console.progress_bars() as progress:
         dictionary = run(source, progress=progress, **settings)
     _write(dictionary, json=json)
+
+
+def _check_alone(recording: str, *given: object) -> None:
+    """OptionError where a recording is given what is for a model that draws."""
+    from clerestory.errors import OptionError
+
+    if any(each is not None and each is not False for each in given):
+        raise OptionError(
+            f"{recording} is a recording: --sample, --seeds, --branch, --negative, --guidance, "
+            "--steps and --size are for a model that draws."
+        )
 
 
 def _write(dictionary: Dictionary, *, json: bool) -> None:

@@ -81,9 +81,11 @@ class SiteFeatures:
     def of_samples(self) -> Floats:
         """Values `[sample, unit]`."""
         assert self.recording is not None
-        array = self.recording.read(self.site)
-        axes = [axis for axis in array.dims if axis not in ("sample", "unit")]
-        return np.asarray(array.mean(axes).to_numpy())
+        # A chunk at a time: latents of all positions of all samples would not fit into memory.
+        parts = self.recording.chunks(self.site)
+        # Positions that a prompt does not have are NaN.
+        means = [np.nanmean(part, axis=tuple(range(1, part.ndim - 1))) for part in parts]
+        return np.concatenate(means)
 
     def of_pictures(self, pictures: Pictures) -> Floats:
         """Values are of a run, not of a picture."""

@@ -7,7 +7,7 @@ import pandas as pd
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.recordings import Recording
 
-__all__ = ["latent_warnings", "sample_warnings"]
+__all__ = ["ONE_POSITION", "latent_warnings", "sample_warnings"]
 
 ONE_POSITION = ("/embedding", "/pooled")
 """Ends of sites with one position, whose values no pool changes."""

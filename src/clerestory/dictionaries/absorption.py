@@ -73,12 +73,16 @@ def absorption(
         concept as the mean is.
 
     Raises:
-        DictionaryError: `main` is empty, or the direction is zero.
+        DictionaryError: `main` is empty or has a number that no latent has, the direction is zero,
+            the dictionary is a transcoder, or arrays have other shapes or are not finite.
 
     Source: Chanin et al. 2024, "A is for absorption", for `full`; SAEBench (Karvonen et al. 2025)
     for `fraction`; thresholds as there, projections as differences.
     """
+    _check(dictionary, values, latents, direction, without)
     length = float(np.linalg.norm(direction))
+    if min(main, default=0) < 0 or max(main, default=0) >= dictionary.latents:
+        raise DictionaryError(f"Main latents are from 0 to {dictionary.latents - 1}.")
     if not len(main) or length == 0:
         raise DictionaryError("Absorption needs a main latent, and a direction that is not zero.")
     toward = np.asarray(direction, np.float64) / length
@@ -87,7 +91,7 @@ def absorption(
     # A concept that moves nothing along its direction is nowhere present.
     if projections.mean() <= 0 or not present.any():
         return Absorption(0, float("nan"), float("nan"))
-    rows = _decoder(dictionary)
+    rows = dictionary.directions.double().cpu().numpy()
     along = rows @ toward
     lengths = np.linalg.norm(rows, axis=1)
     cosines = np.divide(along, lengths, out=np.zeros_like(along), where=lengths > 0)
@@ -121,8 +125,25 @@ def _fractions(
     return np.where((own >= 1.0) | (others < SHARE), 0.0, np.clip(share, 0.0, 1.0))
 
 
-def _decoder(dictionary: Dictionary) -> Float[np.ndarray, "latent unit"]:
-    """What each latent adds to values, in their units."""
-    import torch
-
-    return dictionary.decode_difference(torch.eye(dictionary.latents)).double().cpu().numpy()
+def _check(
+    dictionary: Dictionary,
+    values: np.ndarray,
+    latents: np.ndarray,
+    direction: np.ndarray,
+    without: tuple[np.ndarray, np.ndarray],
+) -> None:
+    if dictionary.output_site is not None:
+        raise DictionaryError(
+            "The dictionary is a transcoder: its latents are decoded at another site than that of "
+            "the values."
+        )
+    samples, sizes = len(values), (dictionary.width, dictionary.latents)
+    expected = {"values": (samples, sizes[0]), "latents": (samples, sizes[1])}
+    expected |= {"direction": sizes[:1], "mean values": sizes[:1], "mean latents": sizes[1:]}
+    arrays = (values, latents, direction, *without)
+    for (name, shape), array in zip(expected.items(), arrays, strict=True):
+        if np.shape(array) != shape or not np.isfinite(array).all():
+            raise DictionaryError(
+                f"{name} have the shape {list(np.shape(array))} or are not finite; with this "
+                f"dictionary and {samples} samples it must be {list(shape)}."
+            )

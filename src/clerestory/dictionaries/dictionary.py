@@ -103,7 +103,7 @@ class Dictionary:
 
     @property
     def kind(self) -> str:
-        """The name of its activation function: `relu`, `topk`, `batchtopk`, `jumprelu`."""
+        """The name of its activation function: such as `relu`, `topk` or `batchtopk`."""
         return kind_of(self.activation)
 
     @property
@@ -180,6 +180,12 @@ class Dictionary:
         decoder = self.decoder if units is None else self.decoder[units]
         decoded = difference.float() @ decoder
         return decoded if self._output.scale is None else decoded * self._output.scale
+
+    @property
+    def directions(self) -> Tensor:
+        """What one unit of each latent adds to decoded values, float32 `[latent, unit]`."""
+        scale = self._output.scale
+        return self.decoder if scale is None else self.decoder * scale
 
     def reconstruct(self, values: Tensor) -> Tensor:
         """Encode and decode.

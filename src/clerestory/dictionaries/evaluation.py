@@ -24,6 +24,7 @@ from clerestory.causal.parts import Parts
 from clerestory.classifiers import Classifier, factor_of, load_classifier
 from clerestory.classifiers.base import classifier_name
 from clerestory.contrasts.limitations import FEWEST_ITEMS, RECOMMENDED_ITEMS
+from clerestory.contrasts.sample_warnings import ONE_POSITION
 from clerestory.dictionaries.baselines import constant_dictionary, matched_random
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.evaluation_results import (
@@ -405,6 +406,13 @@ def _warnings(
             f"trained on, such as {seen[0]!r:.80}: take others."
         )
         warnings.append(EvidenceWarning("seen-prompts", text))
+    pool = task.dictionary.metadata.get("pool", "none")
+    if pool != "none" and not task.site.endswith(ONE_POSITION):
+        text = (
+            f"The dictionary was trained on the {pool} over positions, and encodes each position "
+            "here: train it on a recording with pool none."
+        )
+        warnings.append(EvidenceWarning("other", text))
     if len(design.items) < FEWEST_ITEMS:
         text = f"Only {len(design.items)} prompts; {RECOMMENDED_ITEMS} are recommended."
         warnings.append(EvidenceWarning("few-items", text))

@@ -164,6 +164,12 @@ def to_rows(
     return rows if present.all() else rows.take(present)
 
 
+def _check_values(site: str) -> None:
+    """DictionaryError if an address is of latents."""
+    if ":" in site:
+        raise DictionaryError(f"{site} are latents already: a dictionary encodes a model's values.")
+
+
 def held_out_mask(items: Sequence[str], share: float, seed: int) -> Bools:
     """Which samples are held out: all those of some items.
 
@@ -218,9 +224,11 @@ class Source(ABC):
         chunks: Number of chunks.
         repeats: Whether every visit of a chunk gives the same rows, so that they may be kept.
         division: How it is divided.
+        pool: How positions were pooled before; `none` where each is a row.
     """
 
     site: str
+    pool: str = "none"
     chunks: int
     repeats: bool
     division: Division
@@ -272,7 +280,8 @@ class RecordingSource(Source):
 
     def __init__(self, recording: Recording, site: str, division: Division) -> None:
         self.recording, self.division = recording, division
-        self.site = recording.address(site)
+        self.site, self.pool = recording.address(site), recording.store.plan.pool
+        _check_values(self.site)
         self._markers = [marker.chunk for marker in recording.markers]
         self.chunks = len(self._markers)
         # Positions are chosen anew at each visit.
@@ -328,7 +337,8 @@ class ModelSource(Source):
         prompts: As in `record`.
         site: A pattern that matches one of its sites.
         division: How the prompts are divided.
-        seeds: One seed or several; every prompt is drawn with each of them.
+        seeds: One seed or several; every prompt is drawn with each of them. By default each item
+            (each prompt, without items) has one of its own.
         branch: The branch of guidance that is read.
         batch: Samples that are drawn together: a chunk.
         options: Options of the pipeline.
@@ -352,8 +362,12 @@ class ModelSource(Source):
         if len(selected) != 1 or next(iter(selected.values())) != SiteSelection():
             raise SiteError(f"{site!r} is not one whole site; name one, as `sites` lists them.")
         self.model, self.site = model, next(iter(selected))
+        _check_values(self.site)
         self.division, self._branch, self._batch = division, branch, batch
-        self._options, table = dict(options or {}), with_seeds(prompt_table(prompts), seeds)
+        # Noise that all prompts share would be in every row, as a constant of the site.
+        per_item = 1 if seeds is None else None
+        table = with_seeds(prompt_table(prompts), seeds, per_item)
+        self._options = dict(options or {})
         # Texts are encoded without noise.
         self.repeats = self.site.startswith("text.") and division.positions is None
         held_out = held_out_mask(_items(table), division.held_out, division.seed)

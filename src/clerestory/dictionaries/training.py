@@ -233,8 +233,9 @@ def train(
             default a twentieth of them all, from 20 to 1000.
         seed: Of the weights, the order and the items held out.
         prompts: Prompts to draw, as in `record`, where `source` is a model.
-        seeds: Their seeds; other ones are derived when the prompts are drawn again.
-        branch: The branch of guidance that is read of a model.
+        seeds: Their seeds, by default one of its own for each item (for each prompt, without
+            items); other ones are derived when the prompts are drawn again.
+        branch: The branch of guidance that is read of a model; a recording has its own.
         batch: Samples that a model draws together.
         device: Where the training runs: `auto`, `cpu`, `cuda` or `mps`.
         progress: True for a bar, False for silence, or a callable of (label, completed, total).
@@ -242,11 +243,13 @@ def train(
 
     Returns:
         The dictionary. Its metadata have `explained_variance`, `l0` and `dead` on held-out
-        activations, by step as well where there are several, and the settings.
+        activations, by step as well where there are several, the settings, and `pool` where
+        positions were pooled.
 
     Raises:
+        OptionError: A model has no prompts, or a recording is given what is for a model.
         DictionaryError: sae-lens is not installed, a setting is out of range, the folder has
-            another training, or there are too few items.
+            another training, the site is of latents, or there are too few items.
         SiteError: No site or several match.
     """
     trainers[kind]  # an unknown one is told before anything is drawn or written
@@ -272,6 +275,8 @@ def train(
                 "prompts, seeds and options are for a model; a recording has its own."
             )
         opened = source if isinstance(source, Recording) else Recording.open(source)
+        if branch not in ("cond", opened.store.plan.branch):
+            raise OptionError(f"The recording has the branch {opened.store.plan.branch}.")
         found = RecordingSource(opened, site, division)
     device = str(find_device(device))
     stream = ActivationStream(found, rows, buffer, seed=seed, device=device)
@@ -336,6 +341,7 @@ def _train(
         "dead_in_training": training.dead,
         "training": plan,
         **prompt_metadata(source.training_prompts()),
+        **({} if source.pool == "none" else {"pool": source.pool}),
     }
     return _publish(training, metadata, out)
 

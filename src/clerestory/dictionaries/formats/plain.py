@@ -1,24 +1,22 @@
 """A safetensors file with an encoder, a decoder and biases.
 
-The header's metadata may have `kind`, `k`, `threshold`, `apply_b_dec_to_input` and `site` as texts.
+The header's metadata may have `kind`, `k`, `threshold`, `apply_b_dec_to_input` and `site` as texts;
+`k` and `threshold` may be tensors of one number instead. Tensors of other names are refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.dictionaries.activation import Activation
+from clerestory.dictionaries.activation import Activation, activations, make_activation
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.format import Format, formats, take
-from clerestory.dictionaries.kinds.batchtopk import BatchTopK
-from clerestory.dictionaries.kinds.jumprelu import JumpReLU
-from clerestory.dictionaries.kinds.relu import ReLU
-from clerestory.dictionaries.kinds.topk import TopK
 from clerestory.errors import DictionaryError
 from clerestory.io.reading import wrap_errors
 from clerestory.io.tensor_files import MAX_WEIGHT_BYTES, read_tensors
@@ -32,6 +30,8 @@ ENCODER_BIASES = ("encoder_bias", "encoder.bias", "b_enc", "latent_bias")
 DECODER_BIASES = ("decoder_bias", "decoder.bias", "b_dec", "pre_bias", "bias")
 BEFORE = ("pre_bias", "bias")
 """Biases that are subtracted from what is encoded too."""
+PARAMETERS = ("thresholds", "threshold", "k")
+"""Of the activation function: vectors, or numbers."""
 
 
 @formats.register("plain")
@@ -50,21 +50,22 @@ class Plain(Format):
     def read(self, path: Path, *, allow_pickles: bool) -> Dictionary:
         tensors = read_tensors(path, DictionaryError, max_bytes=MAX_WEIGHT_BYTES)
         metadata = _header(path)
+        # An encoder that is missing is told first.
         encoder, decoder = (_matrix(tensors, names, path) for names in (ENCODERS, DECODERS))
+        _check_names(tensors, path)
         latents, units = decoder.shape
         bias, shift = torch.zeros(latents), torch.zeros(units)
         if any(name in tensors for name in ENCODER_BIASES):
             bias = take(tensors, path, *ENCODER_BIASES)
         if any(name in tensors for name in DECODER_BIASES):
             shift = take(tensors, path, *DECODER_BIASES)
-        before = any(name in tensors for name in BEFORE)
         return Dictionary(
             encoder,
             bias,
             decoder,
             shift,
             _activation(tensors, metadata, path),
-            apply_b_dec_to_input=metadata.get("apply_b_dec_to_input", str(before)) == "True",
+            apply_b_dec_to_input=_is_subtracted(tensors, metadata, path),
             site=metadata.get("site", ""),
             metadata={"format": "plain"},
         )
@@ -86,10 +87,60 @@ def _matrix(tensors: Mapping[str, Tensor], names: Mapping[str, bool], path: Path
 def _activation(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path
 ) -> Activation:
+    """The activation function of the header's kind, or the one whose parameters there are."""
+    vectors = {}
+    for name in ("threshold", "thresholds"):
+        if name in tensors and tensors[name].ndim == 1:
+            vectors["thresholds"] = tensors[name].float()
+    numbers: dict[str, float] = {}
     with wrap_errors(path, DictionaryError):
-        for name in ("thresholds", "threshold"):
-            if name in tensors and tensors[name].numel() > 1:
-                return JumpReLU(tensors[name].float())
-        if "threshold" in metadata:
-            return BatchTopK(float(metadata["threshold"]), k=int(metadata.get("k", 1)))
-        return TopK(int(metadata["k"])) if "k" in metadata else ReLU()
+        for name, number in (("k", int), ("threshold", float)):
+            if name in metadata:
+                numbers[name] = number(metadata[name])
+            elif name in tensors and tensors[name].ndim == 0:
+                numbers[name] = number(tensors[name].item())
+    kind = metadata.get("kind") or _guessed_kind(vectors, numbers, metadata, path)
+    if kind == "batchtopk":
+        # For information alone.
+        numbers.setdefault("k", 1)
+    names = {each.name for each in fields(activations[kind])}
+    settings = {name: number for name, number in numbers.items() if name in names}
+    return make_activation(kind, settings, {n: each for n, each in vectors.items() if n in names})
+
+
+def _guessed_kind(
+    vectors: Mapping[str, Tensor],
+    numbers: Mapping[str, float],
+    metadata: Mapping[str, str],
+    path: Path,
+) -> str:
+    if vectors:
+        return "jumprelu"
+    if {"k", "threshold"} <= set(numbers) and "threshold" not in metadata:
+        # dictionary_learning saves both with TopK and with BatchTopK.
+        raise DictionaryError(
+            f"{path} has both k and threshold: say which of them decides, with the kind topk or "
+            "batchtopk in the metadata of its header."
+        )
+    if "threshold" in numbers:
+        return "batchtopk"
+    return "topk" if "k" in numbers else "relu"
+
+
+def _check_names(tensors: Mapping[str, Tensor], path: Path) -> None:
+    known = {*ENCODERS, *DECODERS, *ENCODER_BIASES, *DECODER_BIASES, *PARAMETERS}
+    others = sorted(set(tensors) - known)
+    if others:
+        raise DictionaryError(
+            f"{path} has a tensor {others[0][:80]!r} that no plain dictionary has: without it the "
+            "latents would be others."
+        )
+
+
+def _is_subtracted(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], path: Path) -> bool:
+    """Whether the decoder's bias is subtracted from what is encoded."""
+    name = "apply_b_dec_to_input"
+    text = metadata.get(name, str(any(bias in tensors for bias in BEFORE))).lower()
+    if text not in ("true", "false"):
+        raise DictionaryError(f"{path} has {name} {text[:40]!r}; it must be true or false.")
+    return text == "true"

@@ -1,7 +1,9 @@
 """Trained with the k largest latents per position on the average of a batch (Bussmann et al. 2024).
 
-A position would depend on its batch, so after training a threshold takes the place of the ranks:
-the mean of the smallest latent that a batch kept. Matryoshka dictionaries are used in the same way.
+A position would depend on its batch, so after training a threshold takes the place of the ranks.
+That of a dictionary trained here leaves `k` latents per position on rows of its training; sae-lens
+itself takes a moving average of the smallest latent that a batch kept. Matryoshka dictionaries are
+used in the same way.
 """
 
 from __future__ import annotations
