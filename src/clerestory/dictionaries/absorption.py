@@ -138,8 +138,13 @@ def _check(
             "the values."
         )
     samples, sizes = len(values), (dictionary.width, dictionary.latents)
-    expected = {"values": (samples, sizes[0]), "latents": (samples, sizes[1])}
-    expected |= {"direction": sizes[:1], "mean values": sizes[:1], "mean latents": sizes[1:]}
+    expected: dict[str, tuple[int, ...]] = {
+        "values": (samples, sizes[0]),
+        "latents": (samples, sizes[1]),
+        "direction": sizes[:1],
+        "mean values": sizes[:1],
+        "mean latents": sizes[1:],
+    }
     arrays = (values, latents, direction, *without)
     for (name, shape), array in zip(expected.items(), arrays, strict=True):
         if np.shape(array) != shape or not np.isfinite(array).all():

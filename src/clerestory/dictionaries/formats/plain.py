@@ -6,9 +6,10 @@ The header's metadata may have `kind`, `k`, `threshold`, `apply_b_dec_to_input` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ BEFORE = ("pre_bias", "bias")
 """Biases that are subtracted from what is encoded too."""
 PARAMETERS = ("thresholds", "threshold", "k")
 """Of the activation function: vectors, or numbers."""
+NUMBERS: Mapping[str, Callable[[Any], float]] = {"k": int, "threshold": float}
 
 
 @formats.register("plain")
@@ -94,7 +96,7 @@ def _activation(
             vectors["thresholds"] = tensors[name].float()
     numbers: dict[str, float] = {}
     with wrap_errors(path, DictionaryError):
-        for name, number in (("k", int), ("threshold", float)):
+        for name, number in NUMBERS.items():
             if name in metadata:
                 numbers[name] = number(metadata[name])
             elif name in tensors and tensors[name].ndim == 0:
