@@ -49,11 +49,11 @@ class Plan:
 
 
 PLANS = {
-    "text2": Plan("text.blocks.2/resid", 20_000, "8x", 16, 3_000),
+    "text2": Plan("text.blocks.2/resid", 20_000, "8x", 16, 1_500),
     # 64 places at each step are a row each.
-    "mid": Plan("denoiser.mid.attn.0/out", 1_000, "8x", 32, 3_000),
+    "mid": Plan("denoiser.mid.attn.0/out", 1_000, "8x", 32, 1_500),
     # One row a caption, and the prior takes a tenth of a second for it: fewer latents.
-    "embedding": Plan("prior/embedding", 10_000, "4x", 16, 1_500),
+    "embedding": Plan("prior/embedding", 6_000, "4x", 16, 1_500),
 }
 
 
