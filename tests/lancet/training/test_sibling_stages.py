@@ -12,7 +12,7 @@ import torch
 
 from clerestory.errors import TrainingError
 from lancet.training.loop import fit
-from lancet.training.siblings import autoencoder, mmdit, text_states, unet
+from lancet.training.siblings import assemble, autoencoder, mmdit, text_states, train, unet
 from lancet.training.siblings.settings import SteadyPlan, presets
 
 SMOKE = presets["smoke"]
@@ -167,3 +167,23 @@ def test_pictures_are_halved_as_renders_are():
     pictures = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
     small = [cv2.resize(p, (64, 64), interpolation=cv2.INTER_AREA) for p in pictures]
     assert np.array_equal(_halved(pictures), np.stack(small))
+
+
+def test_a_given_autoencoder_is_trained_on_only_where_the_stages_name_it(tmp_path, monkeypatch):
+    given = autoencoder.network(SMOKE)
+    assemble.write_autoencoder(given, tmp_path / "given")
+    training = train.SiblingTraining(tmp_path, tmp_path / "work", SMOKE, shipped=tmp_path / "given")
+    blank, begun = SimpleNamespace(model=autoencoder.network(SMOKE)), []
+    monkeypatch.setattr(training, "stage", lambda name: blank)
+    monkeypatch.setattr(train, "fit", lambda stage, *rest, **named: begun.append(stage) or True)
+    monkeypatch.setattr(train.curves, "draw", lambda *given: None)
+    for stage in ("_render", "_measure", "_encode", "_read"):
+        monkeypatch.setattr(training, stage, lambda deadline: False)
+    monkeypatch.setattr(training, "check", lambda stages, out=None: None)
+    # All stages, as far as the first that is stopped: the renders.
+    assert not training.run()
+    assert not begun
+    assert training.run(["autoencoder"])
+    assert begun == [blank]
+    for name, value in blank.model.state_dict().items():
+        assert torch.equal(value, given.state_dict()[name].float()), name

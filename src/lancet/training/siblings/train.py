@@ -54,8 +54,8 @@ class SiblingTraining:
         art: The folder with the sprites.
         work: The folder for everything between: renders, latents, checkpoints, logs.
         settings: Sizes and plans.
-        shipped: A compact folder whose autoencoder is used, and whose denoisers training starts
-            from; None to train from nothing.
+        shipped: A compact folder. Its autoencoder is used as it is, or trained on where the stages
+            name it; denoisers that it has are what training starts from. None to train from nothing.
         run: The name of this run of the denoisers, whose checkpoints are apart from others'.
         report: Called with (stage, completed, total, loss).
     """
@@ -109,9 +109,11 @@ class SiblingTraining:
             TrainingError: There is no such stage, or one before it is not done.
         """
         self.check(stages)
+        # Among all stages a given autoencoder is not trained: latents belong to its weights.
+        trains = self.shipped is None or "autoencoder" in stages
         work: dict[str, Callable[[float | None], bool]] = {
             "renders": self._render,
-            "autoencoder": partial(self._fit, "autoencoder"),
+            "autoencoder": partial(self._fit, "autoencoder") if trains else lambda deadline: True,
             "reconstructions": self._measure,
             "latents": self._encode,
             "states": self._read,
@@ -212,12 +214,13 @@ class SiblingTraining:
         return True
 
     def _fit(self, name: str, deadline: float | None) -> bool:
-        given = self.shipped is not None and name == "autoencoder"
-        if given or (name == "autoencoder" and (self.work / FOLDED).exists()):
+        if name == "autoencoder" and (self.work / FOLDED).exists():
             # Latents belong to the folded weights: training on would make them worthless.
             return True
         stage = self.stage(name)
-        if self.shipped is not None and not (self.checkpoints / f"{name}.pt").exists():
+        begins = self.shipped is not None and not self._is_started(name)
+        # The folder may have the autoencoder alone.
+        if begins and self._shipped_file(name).exists():
             stage.model.load_state_dict(self._shipped_weights(name))
         done = fit(stage, self._checkpoints_of(name), self.report, deadline=deadline)
         curves.draw(self.checkpoints, self.work / "curves.png")
@@ -264,7 +267,7 @@ class SiblingTraining:
         if path.exists():
             return
         self.work.mkdir(parents=True, exist_ok=True)
-        if self.shipped is not None:
+        if self.shipped is not None and not self._is_started("autoencoder"):
             with atomic_file(path) as part:  # shipped weights are folded already
                 save_file(self._shipped_weights("autoencoder"), part)
             return
@@ -290,7 +293,7 @@ class SiblingTraining:
             "unet": lambda: unet.network(self.settings, width),
             "mmdit": lambda: mmdit.network(self.settings, width),
         }
-        if self.shipped is not None and not (self.checkpoints / f"{name}.pt").exists():
+        if self.shipped is not None and not self._is_started(name):
             network = blanks[name]()
             network.load_state_dict(self._shipped_weights(name))
             return network.eval().requires_grad_(False)
@@ -301,13 +304,20 @@ class SiblingTraining:
         # All runs of the denoisers share one autoencoder.
         return self.work / "checkpoints" if name == "autoencoder" else self.checkpoints
 
-    def _shipped_weights(self, name: str) -> dict[str, Tensor]:
+    def _is_started(self, name: str) -> bool:
+        return (self._checkpoints_of(name) / f"{name}.pt").exists()
+
+    def _shipped_file(self, name: str) -> Path:
+        """The weights of a stage in the compact folder; a path without a file where it has none."""
         assert self.shipped is not None
         folder = self.shipped / AUTOENCODER
         for sibling, stage in DENOISERS.items():
             if stage == name:
                 folder = self.shipped / sibling / ARCHITECTURES[sibling].denoiser
-        path = folder / WEIGHTS_FILE
+        return folder / WEIGHTS_FILE
+
+    def _shipped_weights(self, name: str) -> dict[str, Tensor]:
+        path = self._shipped_file(name)
         if not path.exists():
             raise TrainingError(f"{self.shipped} has no weights for stage {name!r}: {path}.")
         return {key: value.float() for key, value in load_file(path).items()}
