@@ -55,7 +55,7 @@ class SiblingTraining:
         work: The folder for everything between: renders, latents, checkpoints, logs.
         settings: Sizes and plans.
         shipped: A compact folder. Its autoencoder is used as it is, or trained on where the stages
-            name it; denoisers that it has are what training starts from. None to train from nothing.
+            name it; training starts from the denoisers that it has. None to train from nothing.
         run: The name of this run of the denoisers, whose checkpoints are apart from others'.
         report: Called with (stage, completed, total, loss).
     """
