@@ -37,8 +37,10 @@ CONTROLLED = (*MAIN, "perspective", "place", "window")
 PARTS = {
     f"{site}-{task}": (site, kind, factors)
     for site, task, kind, factors in (
-        ("embedding", "detection", "detection", FEW),
+        ("embedding", "first", "detection", MAIN),
         ("embedding", "main", "control", MAIN),
+        ("text2", "first", "detection", MAIN),
+        ("embedding", "detection", "detection", FEW),
         ("embedding", "equal", "equal_length", MAIN),
         ("text2", "detection", "detection", FEW),
         ("text2", "control", "control", MAIN),
