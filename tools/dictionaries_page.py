@@ -21,6 +21,8 @@ COLOURS = ("#b5452c", "#6b7a3a", "#1d4f7c", "#7fb0d0", "#9a9a9a")
 """Of the kinds: directions blue, units of the model green, what is random grey."""
 SMALLEST = 0.2
 """The effect above which an addition is said to raise a class's rate, as `verify` has it."""
+NEAR, MOST = 0.03, 16
+"""A class needs the fewest latents whose sparse probe is so near to the best of so many."""
 FACTOR_NAMES = {"window": "stained-glass window"}
 Classes = dict[tuple[str, str], dict[str, Any]]
 """Figures by factor and class."""
@@ -113,39 +115,39 @@ def _mean(values: np.ndarray, spec: str = ".2f") -> str:
 
 def _answers(measured: Mapping[str, Any]) -> Iterator[str]:
     """Who wins at what, by one rule for all sites."""
-    for figures in measured.values():
-        at = f"`{figures['site']}`"
-        yield _ranking(f"Detection at {at}", classes_of(figures, "detection"), _auroc, "AUROC")
-        control = classes_of(figures, "control")
-        if control:
-            moved = "each moved as far as the class moves it"
-            yield _ranking(f"Addition at {at}, {moved}", control, _addition, "change of the rate")
-            yield _ranking(f"Ablation at {at}", control, _ablation, "fall of the rate")
-        equal = classes_of(figures, "equal_length")
-        if equal:
-            moved = "all moved by the length of the difference of means"
-            yield _ranking(f"Addition at {at}, {moved}", equal, _equal, "change of the rate")
+    tasks: list[tuple[str, str, Figure, str]] = [
+        ("Detection", "detection", _auroc, "AUROC"),
+        ("Addition, each unit as far as the class moves it", "control", _addition, "rise"),
+        ("Addition, all by the length of the difference of means", "equal_length", _equal, "rise"),
+        ("Ablation", "control", _ablation, "fall"),
+    ]
+    for what, task, figure, unit in tasks:
+        sentences = [
+            f"at `{figures['site']}` {_ranking(classes, figure, unit)}"
+            for figures in measured.values()
+            for classes in [classes_of(figures, task)]
+            if classes
+        ]
+        if sentences:
+            yield f"**{what}**:\n" + "\n".join(f"    - {each}" for each in sentences)
 
 
-def _ranking(what: str, classes: Classes, figure: Figure, unit: str) -> str:
-    """A sentence with the means of all kinds, best first, and how the latent compares."""
-    means = {kind: _values(classes, figure, kind).mean() for kind in KINDS}
-    ranked = sorted(KINDS, key=lambda kind: -means[kind])
-    listed = ", ".join(f"{kind} {means[kind]:.2f}" for kind in ranked)
-    best = _values(classes, figure, ranked[0])
-    rivals = [kind for kind in ranked[1:] if not _differs(best - _values(classes, figure, kind))]
-    beside = f" (not told apart from: {', '.join(rivals)})" if rivals else ""
-    latent = _values(classes, figure, "latent")
-    parts = []
-    for kind in KINDS[1:]:
-        other = _values(classes, figure, kind)
-        above, below = int((latent > other).sum()), int((latent < other).sum())
-        parts.append(
-            f"{kind} {_mean(latent - other, '+z.2f')}, higher in {above} and lower in {below}"
-        )
+def _ranking(classes: Classes, figure: Figure, unit: str) -> str:
+    """The kinds by their means, which are not told apart from the best, and the latent's lead."""
+    by_kind = {kind: _values(classes, figure, kind) for kind in KINDS}
+    ranked = sorted(KINDS, key=lambda kind: -by_kind[kind].mean())
+    listed = ", ".join(f"{kind} {by_kind[kind].mean():z.2f}" for kind in ranked)
+    best, latent = by_kind[ranked[0]], by_kind["latent"]
+    rivals = [kind for kind in ranked[1:] if not _differs(best - by_kind[kind])]
+    beside = f", not told apart from: {', '.join(rivals)}" if rivals else ""
+    lead = "; ".join(
+        f"the {kind} {_mean(latent - by_kind[kind], '+z.2f')}, higher in "
+        f"{(latent > by_kind[kind]).sum()} and lower in {(latent < by_kind[kind]).sum()}"
+        for kind in ("neuron", "difference of means", "random latent")
+    )
     return (
-        f"**{what}** ({len(classes)} classes; mean {unit}): {listed}. "
-        f"Best: **{ranked[0]}**{beside}. The latent less the {'; less the '.join(parts)}."
+        f"({len(classes)} classes, mean {unit}): {listed}. Best is the **{ranked[0]}**{beside}. "
+        f"The latent less {lead}."
     )
 
 
@@ -256,7 +258,7 @@ def _splitting_table(measured: Mapping[str, Any]) -> str:
     ]
     for figures in measured.values():
         for factor, levels in figures["detection"].items():
-            needed = np.array([values["needed"] for values in levels.values()])
+            needed = _needed(levels)
             aurocs = [_at(levels, "latent", count) for count in (1, 2, 4, 16)]
             lines.append(
                 f"| `{figures['site']}` | {_factor(factor)} | {len(levels)} | {(needed > 1).sum()} "
@@ -273,6 +275,16 @@ def _at(levels: Mapping[Any, Any], kind: str, count: int) -> np.ndarray:
     return np.array([dict(values["curves"][kind])[count] for values in levels.values()])
 
 
+def _needed(levels: Mapping[Any, Any]) -> np.ndarray:
+    """The fewest latents whose sparse probe is at most `NEAR` below the best of up to `MOST`."""
+    counts = []
+    for values in levels.values():
+        curve = [(count, auroc) for count, auroc in values["curves"]["latent"] if count <= MOST]
+        best = max(auroc for _, auroc in curve)
+        counts.append(next(count for count, auroc in curve if auroc >= best - NEAR))
+    return np.array(counts)
+
+
 def _absorption(levels: Mapping[Any, Any], name: str) -> np.ndarray:
     """A measure of absorption, of the classes that have one."""
     every = (values["absorption"][name] for values in levels.values())
@@ -287,7 +299,7 @@ def _absorbed(levels: Mapping[Any, Any], name: str) -> str:
 def _splitting_answers(measured: Mapping[str, Any]) -> Iterator[str]:
     for figures in measured.values():
         classes = classes_of(figures, "detection")
-        needed = np.array([values["needed"] for values in classes.values()])
+        needed = _needed(classes)
         one, two, four = (_at(classes, "latent", count) for count in (1, 2, 4))
         full, fraction = (_absorption(classes, name) for name in ("full", "fraction"))
         yield (

@@ -69,18 +69,27 @@ def classes(**by_kind):
 
 
 def ranking(**by_kind):
-    found = classes(**by_kind)
-    return dictionaries_page._ranking("Detection", found, dictionaries_page._auroc, "AUROC")
+    return dictionaries_page._ranking(classes(**by_kind), dictionaries_page._auroc, "AUROC")
 
 
 def test_the_page_names_the_winner_and_those_that_are_not_told_apart_from_it():
     text = ranking(latent=(0.90, 0.91, 0.92), neuron=(0.70, 0.72, 0.71), probe=(0.95, 0.85, 0.92))
-    assert "latent 0.91, probe 0.91, neuron 0.71" in text
-    assert "Best: **latent** (not told apart from: probe)." in text
-    assert "The latent less the neuron +0.20 (+0.18 to +0.22), higher in 3 and lower in 0" in text
-    assert "less the probe +0.00 (-0.13 to +0.14), higher in 1 and lower in 1" in text
+    assert text.startswith("(3 classes, mean AUROC): latent 0.91, probe 0.91, neuron 0.71")
+    assert "Best is the **latent**, not told apart from: probe. The latent less" in text
+    assert "the neuron +0.20 (+0.18 to +0.22), higher in 3 and lower in 0" in text
 
 
 def test_the_page_does_not_name_the_latent_where_another_unit_wins():
-    text = ranking(latent=(0.60, 0.61, 0.62), probe=(0.95, 0.97, 0.96))
-    assert "Best: **probe**. The latent" in text
+    text = ranking(latent=(0.60, 0.61, 0.62), probe=(0.95, 0.97, 0.96), neuron=(0.7, 0.6, 0.65))
+    assert "Best is the **probe**. The latent" in text
+    assert "the neuron -0.04 (-0.18 to +0.10), higher in 1 and lower in 2" in text
+
+
+def test_a_class_needs_the_fewest_latents_that_are_near_the_best_of_sixteen():
+    def needed(*aurocs):
+        curve = [[2**number, auroc] for number, auroc in enumerate(aurocs)]
+        return dictionaries_page._needed({"a": {"curves": {"latent": curve}}}).tolist()
+
+    # Two add nothing, and four do.
+    assert needed(0.80, 0.80, 0.96, 0.98, 0.97, 1.0, 1.0) == [4]
+    assert needed(0.97, 0.99, 0.98, 0.95, 0.96) == [1]
