@@ -12,7 +12,9 @@ __all__ = [
     "ENDINGS",
     "FILES",
     "FOLDERS",
+    "INSTEAD",
     "KINDS",
+    "NEEDED",
     "OUTPUTS",
     "TEXTS",
     "WITH",
@@ -65,6 +67,7 @@ TEXTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "layers": ("prior.*", ("text.nowhere", "denoiser.*", "prior.*[0]")),
     "indices": ("0", ("many", "4:2", "-1")),
     "heads": ("0", ("many", "99")),
+    "pictures": ("", ("nowhere",)),
     "lens layers": ("0", ("many", "99", "-1")),
     "encoder": ("text", ("text_9",)),
     "mask": ("", ("cat", "cat=nothing.png")),
@@ -212,6 +215,8 @@ KINDS = {
     "concept": "concept",
     "templates concept": "words",
     "--against": "words",
+    "--from-pictures": "pictures",
+    "steer build --against": "pictures",
     "--unwanted": "concept",
     "--picture-filter": "concept",
     "steer build --hard-negative": "concept",
@@ -339,6 +344,11 @@ WITH: dict[str, tuple[str, ...]] = {
     "lancet evaluate --art": ("--stages",),
 }
 """What else is said where this command, or this option, is tried; in braces what `Valid` has."""
+
+
+NEEDED = ("steer build findings", "steer build target")
+"""Arguments that may be left out only with other options."""
+INSTEAD = ("--from-pictures", "--against")
 
 
 def kind_of(command: str, name: str) -> str | None:

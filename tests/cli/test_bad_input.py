@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli.kinds import ENDINGS, FILES, FOLDERS, OUTPUTS, TEXTS, WITH, kind_of
+from cli.kinds import (
+    ENDINGS,
+    FILES,
+    FOLDERS,
+    INSTEAD,
+    NEEDED,
+    OUTPUTS,
+    TEXTS,
+    WITH,
+    kind_of,
+)
 from cli.valid import Valid
 from cli.wrong import Case, Command, Parameter, cases, commands
 
@@ -99,12 +109,15 @@ def line(case: Case, valid: Valid, place: Path, made: dict[Parameter, object]) -
     if wrong.name in more:
         at = more.index(wrong.name)
         del more[at : at + 2]
+    needed = ["--out", "--model"]
+    if wrong.name not in INSTEAD:
+        needed += [name.rpartition(" ")[2] for name in NEEDED if name.startswith(f"{command} ")]
     for one in case.command.parameters:
         if one in made:
             given = one.given(made[one])
         elif one == wrong or one.name in more:
             continue
-        elif one.required or one.name in ("--out", "--model"):
+        elif one.required or one.name in needed:
             given = one.given(good(command, one, valid, place))
         else:
             continue

@@ -13,6 +13,8 @@ from clerestory.cli.model_options import ModelOptions, takes_model
 from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clerestory.steering import SteeredModel
 
 __all__ = ["app"]
@@ -24,6 +26,19 @@ app = typer.Typer(help="Steered models: build, draw, show, bake.", no_args_is_he
 _Template = Annotated[
     str | None,
     argument("Template with the concept: `a stained glass of {item}`; default: the model's."),
+]
+_Findings = Annotated[
+    Path | None, argument("Folder written by `find --out`; none with --from-pictures.")
+]
+_Target = Annotated[
+    str | None,
+    argument("CLASSIFIER=LABEL, such as lancet:mood=scared; none with --from-pictures."),
+]
+_FromPictures = Annotated[
+    Path | None, option("Folder of pictures with what is wanted, PNG or JPEG; 8 or more.")
+]
+_Against = Annotated[
+    Path | None, option("Folder of pictures without it, alike in all else.", "--against")
 ]
 _Remove = Annotated[bool, option("Remove the concept from prompts that name it.", "--remove")]
 _HardNegative = Annotated[
@@ -106,11 +121,13 @@ def draw(
 @app.command()
 @takes_model
 def build(
-    findings: options.FindingsFolder,
-    target: options.Target,
     model: ModelOptions,
     out: options.NewFolder,
+    findings: _Findings = None,
+    target: _Target = None,
     template: _Template = None,
+    from_pictures: _FromPictures = None,
+    against: _Against = None,
     remove: _Remove = False,
     hard_negative: _HardNegative = None,
     preserve: _Preserve = None,
@@ -133,16 +150,38 @@ def build(
 ) -> None:
     """Try strengths, sites and steps of a finding's directions, and save the best as a model.
 
+    With --from-pictures and --against, in place of FINDINGS and TARGET, the direction is the
+    difference of two folders of pictures for the model's own image encoder; --strengths then has
+    one number, by default 1: as far as the pictures differ.
+
     Selection classifiers choose the setting; evaluation classifiers measure it on other items and
     compare it with the template, with edits of its length without the concept and other baselines;
     what else changes is part of the claim.
     """
     from clerestory.cli import console
     from clerestory.cli.regions import read_region
+    from clerestory.errors import OptionError
     from clerestory.models import parse_seeds
     from clerestory.steering import steer as build_steered
 
     seed_numbers = parse_seeds(seeds) if seeds else None
+    if from_pictures is not None or against is not None:
+        others: dict[str, Any] = {
+            "FINDINGS": findings,
+            "TARGET": target,
+            "TEMPLATE": template,
+            "--remove": remove,
+        }
+        others |= {"--site": sites, "--region": region, "--search": search, "--slider": slider}
+        others |= {"--hard-negative": hard_negative, "--preserve": preserve, "--seeds": seeds}
+        others |= {"--items": items, "--min-preservation": min_preservation}
+        _check_alone([name for name, value in others.items() if value])
+        _build_from_pictures(model, from_pictures, against, _parse_strengths(strengths), out, json)
+        return
+    if findings is None or target is None:
+        raise OptionError(
+            "steer build takes FINDINGS and TARGET, or --from-pictures with --against."
+        )
     strength_values, part_of_picture = _parse_strengths(strengths), read_region(region)
     opened = model.open()
     with console.progress_bars() as progress:
@@ -178,6 +217,47 @@ def build(
         console.write_json({"calibration": result.steered.calibration})
     else:
         console.write_result(result, json=False)
+
+
+def _check_alone(others: Sequence[str]) -> None:
+    """OptionError where there is something that a direction of pictures has no use for."""
+    from clerestory.errors import OptionError
+
+    if others:
+        raise OptionError(
+            f"{', '.join(others)} would change nothing with --from-pictures and --against: a "
+            "direction of pictures is neither selected nor calibrated; leave it out."
+        )
+
+
+def _build_from_pictures(
+    model: ModelOptions,
+    good: Path | None,
+    against: Path | None,
+    strengths: Sequence[float],
+    out: Path,
+    json: bool,
+) -> None:
+    """The direction of two folders of pictures as a steered model."""
+    from clerestory.cli import console
+    from clerestory.errors import OptionError
+    from clerestory.io.writing import atomic_folder
+    from clerestory.steering import direction_from_pictures
+
+    if good is None or against is None:
+        raise OptionError("--from-pictures and --against belong together: give both folders.")
+    if len(strengths) > 1:
+        raise OptionError(
+            f"--strengths has {len(strengths)} numbers; of pictures one is taken: nothing selects."
+        )
+    opened = model.open()
+    found = direction_from_pictures(opened, good, against)
+    with atomic_folder(out) as folder:
+        found.steered(opened, *strengths).save(folder)
+        found.write(folder / "pictures")
+    console.status(f"The steered model is in {out}, the direction in {out / 'pictures'}.")
+    console.warn(found.warnings)
+    console.write_result(found, json=json)
 
 
 @app.command()

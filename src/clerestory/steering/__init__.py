@@ -10,6 +10,7 @@
 """
 
 from clerestory.steering.bake import BakeResult, bake
+from clerestory.steering.picture_directions import PictureDirection, direction_from_pictures
 from clerestory.steering.results import BuildResult
 from clerestory.steering.steer import steer
 from clerestory.steering.steered import SteeredModel, load_steered
@@ -17,8 +18,10 @@ from clerestory.steering.steered import SteeredModel, load_steered
 __all__ = [
     "BakeResult",
     "BuildResult",
+    "PictureDirection",
     "SteeredModel",
     "bake",
+    "direction_from_pictures",
     "load_steered",
     "steer",
 ]

@@ -60,7 +60,7 @@ class ImageEmbedding:
         Raises:
             EvidenceError: The model has no image encoder.
         """
-        encoder, prepare = self._encoder()
+        encoder, prepare = self.parts()
         weight = next(encoder.parameters())
         parts = []
         for start in range(0, len(pictures), BATCH):
@@ -70,8 +70,12 @@ class ImageEmbedding:
             parts.append(values.image_embeds.float().cpu().numpy())
         return np.concatenate(parts)
 
-    def _encoder(self) -> tuple[Any, Any]:
-        """The image encoder and its processor, of whatever name."""
+    def parts(self) -> tuple[Any, Any]:
+        """The image encoder and its processor, of whatever name.
+
+        Raises:
+            EvidenceError: The model has none.
+        """
         parts = list(getattr(self.model.pipeline, "components", {}).values())
         encoders = [part for part in parts if hasattr(part, "visual_projection")]
         processors = [part for part in parts if "ImageProcessor" in type(part).__name__]
