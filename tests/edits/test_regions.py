@@ -15,6 +15,7 @@ from clerestory.models.word_masks import THRESHOLD
 from clerestory.stats.maps import resample
 from clerestory.steering import SteeredModel
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 SILENT = {"progress": False}
 MID = "denoiser.mid.res.0/out"
 LEFT = np.array([[1.0, 0.0]])
