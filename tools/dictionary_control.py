@@ -107,7 +107,9 @@ def _trials(evaluator: Any, findings: Any, factor: str, level: str) -> Any:
     loaded = load_target(*target(factor, level))
     # A stained-glass window is a place, and the window of the other classifier: no side effect.
     same = {"window": "lancet:place", "place": "lancet:window"}.get(factor)
-    others = [name for name in loaded.classifier.companions if name != same]
+    # All heads of one network.
+    companions: Any = getattr(loaded.classifier, "companions", ())
+    others = [name for name in companions if name != same]
     preserved = load_preserved(loaded.classifier, others)
     return Trials(evaluator, _pairs(findings), loaded, preserved)
 

@@ -55,11 +55,13 @@ def measure(model: Any, name: str) -> dict[str, Any]:
     from clerestory.causal import attribution_patching, patch_parts
     from clerestory.evaluation import label
 
+    sites: Any
+    kind: Any
     sites, kind = KINDS[name]
     items = model.profile.items(PAIRS, CLASSIFIER)
     clean, corrupted = ([frame.format(item) for item in items] for frame in (CLEAN, CORRUPTED))
     objective = label(CLASSIFIER, LABEL)
-    shared = {"progress": False, "batch": PAIRS, **OPTIONS}
+    shared: dict[str, Any] = {"progress": False, "batch": PAIRS, **OPTIONS}
     found = attribution_patching(model, clean, corrupted, objective, sites, **shared)
     names, estimates = found.item_estimates(kind)
     chosen = choose(estimates)
