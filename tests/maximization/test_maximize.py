@@ -145,6 +145,7 @@ def test_a_classifier_without_gradients_is_refused_by_gradient_searches(model, s
         )
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_gradients_reach_the_second_text_encoder():
     """Both encoders read a word, and what one is promised is not what the other is."""
     model = family_model("stable_diffusion_xl")
