@@ -232,6 +232,7 @@ class AttributionPatching(Result):
             "objective": self.objective,
             "clean_prompts": list(self.clean_prompts),
             "corrupted_prompts": list(self.corrupted_prompts),
+            "sites": list(self.estimates),
             "independent": list(self.independent),
             "ig_steps": self.ig_steps,
             "last_steps": self.last_steps,
@@ -261,17 +262,15 @@ class AttributionPatching(Result):
             settings["provenance"] = Provenance(**settings["provenance"])
             for name in ("clean_prompts", "corrupted_prompts", "independent"):
                 settings[name] = tuple(settings[name])
+            # Groups come in the order of the file system's folders.
+            sites = settings.pop("sites")
             return cls(
                 **settings,
                 items=tuple(tree["item"].to_numpy().tolist()),
                 seeds=tuple(tree["seed"].to_numpy().tolist()),
                 clean_values=tree["clean_value"].to_numpy(),
                 corrupted_values=tree["corrupted_value"].to_numpy(),
-                estimates={
-                    node.path.lstrip("/"): _read_site(node.to_dataset())
-                    for node in tree.subtree
-                    if "unit_estimate" in node.data_vars
-                },
+                estimates={site: _read_site(tree[site].to_dataset()) for site in sites},
             )
 
 
