@@ -46,6 +46,13 @@ The first of a layer's directions is its usual one. By default the layers are al
 picture attends to words; maps are the mean over layers, steps and heads of the branch `cond`, and
 coarser grids are enlarged to the finest.
 
+Layers of joint attention also have maps in the `output space`: at each position, shares among words
+by the inner product of what the attention gives to the position and to a word's tokens, all heads
+together (ConceptAttention, Helbling et al. 2025). Where `concepts` stands, the words need not be
+those of the prompt: each concept is encoded alone, and a second call of the denoiser has all of
+them in the text's place, beside the picture of the first call, which does not see them. By default
+the layers are then those of blocks with two streams.
+
 While maps are asked for, compiled modules run as they were written, other attention backends of
 diffusers, slices, and other implementations of transformers give way to
 `scaled_dot_product_attention`, and all is put back afterwards. If anything had to give way, the
@@ -103,12 +110,27 @@ def _linear(layers: Sequence[Any]) -> str:
     return "no words, and linear attention" if any("Linear" in kind for kind in kinds) else ""
 
 
+def _output_space(model: Any, layer: Any) -> str:
+    """What a layer has of the output space."""
+    from clerestory.errors import SiteError
+    from clerestory.models.core.attention_concepts import check_denoiser
+
+    if "from-words" not in layer.directions:
+        return ""
+    try:
+        check_denoiser(model.family.stage_modules["denoiser"], model.name)
+    except SiteError:
+        return "; output space"
+    return "; output space, concepts"
+
+
 def _directions(model: Any, layers: Sequence[Any], seen: set[Any]) -> str:
     """The directions of layers, tried at the first; why not where it is not seen."""
     from clerestory.errors import SiteError
 
     first = layers[0]
     names = ", ".join(f"`{direction}`" for direction in first.directions)
+    names += _output_space(model, first)
     # Of layers that compute attention by the same code one is enough.
     code = (first.kind, type(first.module), type(getattr(first.module, "processor", None)))
     if code in seen:

@@ -75,3 +75,15 @@ def test_what_is_wrong_is_refused_before_anything_is_drawn(tmp_path):
         with pytest.raises(error, match=message):
             call("attention", "a cat", *options, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_concepts_are_told_beside_the_space_and_the_picture_is_the_same(monkeypatch):
+    model = family_model("flux")
+    monkeypatch.setattr("clerestory.load", lambda *_, **__: model, raising=False)
+    monkeypatch.setattr("clerestory.models.load", lambda *_, **__: model)
+    options = ["--concepts", "cat,dog", "--steps", "2", "--json"]
+    told = json.loads(call("attention", "a cat", *options).stdout)
+    assert told["space"] == "output" and "direction" not in told
+    assert told["words"]["dog"]["positions"] == [1, 2, 3, 4]
+    options = ["--words", "cat,a", "--space", "output", "--steps", "2"]
+    assert "Attention outputs of cat, a" in call("attention", "a cat", *options).stdout

@@ -31,6 +31,17 @@ _Direction = Annotated[
     Literal["to-words", "from-words", "between-words"] | None,
     option("Who attends to whom; default: the picture to words, if the layers have a picture."),
 ]
+_Concepts = Annotated[
+    str | None,
+    option(
+        "In place of words, two or more that the prompt need not have, such as cat,sky: which of "
+        "them each position of the picture shows (joint attention only)."
+    ),
+]
+_Space = Annotated[
+    Literal["weights", "output"] | None,
+    option("What maps are made of: attention's weights, or its output; default: weights."),
+]
 _Branch = Annotated[Literal["cond", "uncond"], option("The branch of guidance.")]
 _Mask = Annotated[
     list[str] | None,
@@ -43,11 +54,13 @@ def attention(
     prompt: Annotated[str, argument("Prompt to draw.")],
     model: ModelOptions,
     words: _Words = None,
+    concepts: _Concepts = None,
     seed: Annotated[int, option("Seed of the picture.", min=0)] = 0,
     layers: _Layers = None,
     only_steps: _OnlySteps = None,
     heads: _Heads = None,
     direction: _Direction = None,
+    space: _Space = None,
     branch: _Branch = "cond",
     mask: _Mask = None,
     negative: options.NegativePrompt = None,
@@ -78,6 +91,8 @@ def attention(
             steps=parse_indices("--only-steps", only_steps),
             heads=parse_indices("--heads", heads),
             direction=direction,
+            space=space,
+            concepts=None if concepts is None else split_names(concepts),
             branch=branch,
             denoising_steps=steps,
             progress=progress,

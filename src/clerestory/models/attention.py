@@ -16,6 +16,12 @@ import numpy as np
 from clerestory.checks import check_choice
 from clerestory.errors import OptionError, SiteError
 from clerestory.models.attention_maps import REST, AttentionMaps, PictureDifference, Word
+from clerestory.models.attention_outputs import (
+    concept_pass,
+    describe_concepts,
+    joint_layers,
+    usual_layers,
+)
 from clerestory.models.attention_words import (
     WordOccurrence,
     find_words,
@@ -25,7 +31,13 @@ from clerestory.models.attention_words import (
 from clerestory.models.core.addresses import select
 from clerestory.models.core.attention import AttentionCapture
 from clerestory.models.core.attention_backends import switch_to_sdpa
-from clerestory.models.core.attention_layers import AttentionLayer, Direction, attention_layers
+from clerestory.models.core.attention_layers import (
+    AttentionLayer,
+    Direction,
+    Space,
+    attention_layers,
+)
+from clerestory.models.core.attention_outputs import OutputCapture
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, branch_texts
 from clerestory.models.core.runner import run_sweep
@@ -55,6 +67,8 @@ class AttentionQuestion:
         keep: What is kept apart: `layer`, `step`, `head`.
         direction: Who attends to whom; None for the layers' usual.
         branch: The branch of guidance.
+        space: `weights` of attention, or its `output`; None for `output` with concepts alone.
+        concepts: Words or phrases that prompts need not have, in place of `words`.
     """
 
     words: Sequence[str] | None = None
@@ -64,6 +78,8 @@ class AttentionQuestion:
     keep: Sequence[str] = ()
     direction: Direction | None = None
     branch: Branch = "cond"
+    space: Space | None = None
+    concepts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_choice(OptionError, get_args(Branch), branch=self.branch)
@@ -75,6 +91,28 @@ class AttentionQuestion:
             chosen = getattr(self, name)
             if chosen is not None and (not chosen or min(chosen) < 0):
                 raise OptionError(f"{name} is {list(chosen)!r}; write indices such as [0, 1].")
+        if self.space is not None:
+            check_choice(OptionError, get_args(Space), space=self.space)
+        if self.reads_output and self.direction is not None:
+            raise OptionError("direction is of weights; maps of outputs have none.")
+        if self.concepts is not None:
+            self._check_concepts(self.concepts)
+
+    @property
+    def reads_output(self) -> bool:
+        """Whether maps are of attention's outputs."""
+        return self.space == "output" or self.concepts is not None
+
+    def _check_concepts(self, concepts: Sequence[str]) -> None:
+        if self.words is not None or self.space == "weights":
+            raise OptionError(
+                "concepts are compared in the output space, in place of words of the prompt: give "
+                "concepts or words, and no space='weights' with concepts."
+            )
+        names = [name.strip() for name in concepts]
+        if not all(names) or len(set(names)) < len(names):
+            raise OptionError(f"concepts is {list(concepts)!r:.200}; write each once.")
+        _check_count(names)
 
 
 def select_layers(
@@ -152,7 +190,7 @@ def read_attention(
     Raises:
         ClerestoryError: As `Model.attention`.
     """
-    layers, direction = select_layers(model, question.layers, question.direction)
+    layers, direction = _layers(model, question)
     _check_heads(layers, question.heads)
     if pictures is None:
         pictures = layers[0].has_maps and direction != "between-words"
@@ -173,25 +211,8 @@ def read_attention(
         from clerestory.models.word_masks import with_word_masks
 
         request = with_word_masks(model, request)
-    family, branch = model.family, question.branch
-    texts = branch_texts(samples, branch)
-    words = find_words(family.text_window(layers[0].window, branch), texts, question.words)
-
-    def marks(window: str, batch: Sequence[Sample]) -> Any:
-        return word_token_masks(
-            family.text_window(window, branch), branch_texts(batch, branch), words
-        )
-
-    capture = AttentionCapture(
-        layers,
-        direction,
-        marks,
-        branch,
-        None if question.steps is None else tuple(sorted(set(question.steps))),
-        None if question.heads is None else tuple(sorted(set(question.heads))),
-        tuple(question.keep),
-    )
     with hold_pipeline(model.pipeline):
+        words, capture = _capture(model, samples, question, layers, direction)
         with switch_to_sdpa(model.pipeline, layers) as switched:
             # To tell what the switch does to pictures, they must be there.
             drawn = pictures or bool(switched)
@@ -205,13 +226,89 @@ def read_attention(
     array.attrs = {
         "model": model.name,
         "revision": model.revision,
-        "direction": direction,
-        "branch": branch,
+        "space": "output" if question.reads_output else "weights",
+        **({} if question.reads_output else {"direction": direction}),
+        "branch": question.branch,
         "layers": [layer.address for layer in layers],
         "steps": sorted(capture.seen_steps),
     }
-    described = _describe(model, layers[0].window, branch, samples, words)
+    if isinstance(capture, OutputCapture) and capture.concept_pass is not None:
+        tokens = capture.concept_pass.concepts
+        concepts = describe_concepts(model, words, tokens)
+        described = {sample.prompt: concepts for sample in samples}
+    else:
+        described = _describe(model, layers[0].window, question.branch, samples, words)
     return AttentionMaps(array, run.pictures if pictures else None, described, difference)
+
+
+def _layers(
+    model: Model, question: AttentionQuestion
+) -> tuple[Sequence[AttentionLayer], Direction]:
+    """The layers that are asked for, of maps of outputs those of joint attention."""
+    if not question.reads_output:
+        return select_layers(model, question.layers, question.direction)
+    joint = joint_layers(model)
+    if question.layers is None:
+        return usual_layers(joint), "to-words"
+    chosen = _match(attention_layers(model.family), question.layers)
+    others = [layer.address for layer in chosen if layer not in joint]
+    if others:
+        raise SiteError(
+            f"{others[0]} has no output-space maps: text and picture do not attend to each other "
+            f"in it, as they do in {joint[0].address}."
+        )
+    return chosen, "to-words"
+
+
+def _capture(
+    model: Model,
+    samples: Sequence[Sample],
+    question: AttentionQuestion,
+    layers: Sequence[AttentionLayer],
+    direction: Direction,
+) -> tuple[list[WordOccurrence], AttentionCapture]:
+    """What is asked for by name, and what reads it."""
+    family, branch = model.family, question.branch
+    texts = branch_texts(samples, branch)
+    if question.concepts is None:
+        words = find_words(family.text_window(layers[0].window, branch), texts, question.words)
+    else:
+        names = [name.strip() for name in question.concepts]
+        family.check_prompts(names)
+        words = [WordOccurrence(name, name) for name in names]
+
+    def marks(name: str, batch: Sequence[Sample]) -> Any:
+        window, texts = family.text_window(name, branch), branch_texts(batch, branch)
+        if question.concepts is not None:
+            # Of the window's tokens only their number counts then.
+            return window.token_mask(texts)[:, None]
+        return word_token_masks(window, texts, words)
+
+    asked = (
+        layers,
+        direction,
+        marks,
+        branch,
+        None if question.steps is None else tuple(sorted(set(question.steps))),
+        None if question.heads is None else tuple(sorted(set(question.heads))),
+        tuple(question.keep),
+    )
+    if not question.reads_output:
+        return words, AttentionCapture(*asked)
+    _check_count(words)
+    second = None
+    if question.concepts is not None:
+        second = concept_pass(model, layers, [word.word for word in words], samples[0].options)
+    return words, OutputCapture(*asked, concept_pass=second)
+
+
+def _check_count(words: Sequence[Any]) -> None:
+    """OptionError for a single word, whose share among itself is 1 everywhere."""
+    if len(words) < 2:
+        raise OptionError(
+            "Maps of outputs are shares among words or concepts: name at least two, such as the "
+            "object and what is around it."
+        )
 
 
 def _check_heads(layers: Sequence[AttentionLayer], heads: Sequence[int] | None) -> None:

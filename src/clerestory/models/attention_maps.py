@@ -208,8 +208,9 @@ class AttentionMaps(Result):
         size = ""
         if self.has_maps:
             size = f" over {self.array.sizes['y']}×{self.array.sizes['x']} positions"
+        what = f"Attention {attrs['direction']}" if "direction" in attrs else "Attention outputs"
         text = (
-            f"Attention {attrs['direction']} of {', '.join(labels)} in {count} "
+            f"{what} of {', '.join(labels)} in {count} "
             f"sample{'s' * (count != 1)}{size}, from {layers} layer{'s' * (layers != 1)} and "
             f"{len(attrs['steps'])} step{'s' * (len(attrs['steps']) != 1)}."
         )

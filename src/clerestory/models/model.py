@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from clerestory.arguments import checked
-from clerestory.models.core.attention_layers import Direction
+from clerestory.models.core.attention_layers import Direction, Space
 from clerestory.models.core.family import TapCallback
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, changed_options, list_samples
@@ -186,6 +186,8 @@ class Model(OpenedModel):
         keep: str | Sequence[str] = (),
         direction: Direction | None = None,
         branch: Branch = "cond",
+        space: Space | None = None,
+        concepts: Sequence[str] | None = None,
         edits: Sequence[Edit] = (),
         denoising_steps: int | None = None,
         pictures: bool | None = None,
@@ -195,27 +197,25 @@ class Model(OpenedModel):
     ) -> AttentionMaps:
         """Draw every prompt with every seed, and read where the attention of words goes.
 
-        Weights are those that the network uses, after normalisation, rotation and masks. What a
-        word has is the sum over its tokens where it is attended to, and the mean over them where it
-        attends.
+        Weights are those that the network uses: the sum over a word's tokens where it is attended
+        to, the mean where it attends.
 
         Args:
             prompts: One or more.
             seeds: One or more.
             words: Words or phrases that stand in every prompt; by default all of them. A word that
                 stands several times is `cat#1`, `cat#2`.
-            layers: Patterns such as `"denoiser.up.*/cross_attn"`; by default all layers in which
-                the picture attends to words. `"text.*"` tells which word reads which, `"prior.*"`
-                how much an image embedding is made of each word. `reference/attention.md` lists
-                the layers of each family.
+            layers: Patterns such as `"denoiser.up.*/cross_attn"`; by default all in which the
+                picture attends to words; see `reference/attention.md`.
             steps: Indices of denoising steps; by default all.
             heads: Indices of attention heads; by default all.
-            keep: Which of `layer`, `step` and `head` are kept apart. Maps are averaged over the
-                others; all layers are resized to the finest of their grids.
+            keep: Which of `layer`, `step` and `head` are kept apart rather than averaged over.
             direction: `to-words` is how much each position of the picture attends to a word,
                 `from-words` how much a word attends to each position (joint attention only),
                 `between-words` how much words attend to each other; by default that of the layers.
             branch: The branch of guidance; in `uncond` words are those of the negative prompt.
+            space: `output` gives shares among words by what joint attention gives; else `weights`.
+            concepts: Two or more that prompts need not have, in place of words (output space).
             edits: As in `run`.
             denoising_steps: How many there are, which is `steps` of `run`.
             pictures: Whether pictures are drawn; by default where words have maps.
@@ -228,8 +228,7 @@ class Model(OpenedModel):
 
         Raises:
             PromptError: A word is absent from a prompt.
-            SiteError: There is no such layer, step, head or branch, its attention has no words,
-                or it is computed where it cannot be seen.
+            SiteError: There is no such layer, step, head or branch, or it cannot be seen.
             OptionError: The layers have no common kind of map.
             ClerestoryError: As in `run`.
         """
@@ -237,7 +236,8 @@ class Model(OpenedModel):
 
         asked = [words] if isinstance(words, str) else words
         kept = [keep] if isinstance(keep, str) else keep
-        question = AttentionQuestion(asked, layers, steps, heads, kept, direction, branch)
+        asked_for = (asked, layers, steps, heads, kept, direction, branch, space, concepts)
+        question = AttentionQuestion(*asked_for)
         with hold_pipeline(self.pipeline):
             self.rebind()
             sample_options = self.options(steps=denoising_steps, **options)

@@ -140,6 +140,7 @@ class Attachment:
         self._site_hooks = {address: site_hooks[address] for address in sites}
         self._visits = Visits(self._site_hooks)
         self._thread = threading.get_ident()
+        self._is_paused = False
         # What an edit or a tap raised.
         self.caller_error: Exception | None = None
         # What to differentiate by, so that probes get gradients.
@@ -162,9 +163,22 @@ class Attachment:
         return self._replays
 
     @property
-    def is_run_thread(self) -> bool:
-        """Whether the caller is the thread of the run: calls of other threads are not the run's."""
-        return threading.get_ident() == self._thread
+    def is_listening(self) -> bool:
+        """Whether calls are the run's: made in its thread, and not while it is paused."""
+        return threading.get_ident() == self._thread and not self._is_paused
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Neither edit nor count calls, for as long as this is open.
+
+        Yields:
+            Nothing.
+        """
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
 
     @contextmanager
     def replay(self, stage: str, call: StageCall) -> Iterator[None]:

@@ -9,7 +9,7 @@ for, and averaged at once (`attention_weights.py`, `attention_sums.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,14 +21,14 @@ from typing_extensions import override
 
 from clerestory.errors import SiteError
 from clerestory.models.core.attachment import Attachment
-from clerestory.models.core.attention_layers import AttentionLayer, Direction, Spans
+from clerestory.models.core.attention_layers import AttentionLayer, Direction
 from clerestory.models.core.attention_sums import Grid, MapSums, grid_of
 from clerestory.models.core.attention_weights import AttentionCall
 from clerestory.models.core.family import StageCall
 from clerestory.models.core.hooks import watch_calls
 from clerestory.models.core.types import Branch, Sample, Step
 
-__all__ = ["AttentionCapture", "WordMarks"]
+__all__ = ["AttentionCapture", "AttentionReader", "WordMarks"]
 
 WordMarks = Callable[[str, Sequence[Sample]], Tensor]
 """From a text window and samples to the tokens of each word, bool `[sample, word, token]`."""
@@ -89,11 +89,30 @@ class AttentionCapture:
         sums = self.batches.setdefault(
             rows.start, MapSums(self.keep, spreads=self.direction == "from-words")
         )
-        reader = _Reader(self, attachment, batch, sums)
+        reader = self.reader(attachment, batch, sums)
         modules = {layer.address: layer.module for layer in self.layers}
-        with watch_calls(modules, reader.begin, reader.end), _SdpaMode(reader.read):
+        with (
+            watch_calls(modules, reader.begin, reader.end),
+            _SdpaMode(reader.read),
+            reader.follow(),
+        ):
             yield
         reader.check()
+
+    def reader(
+        self, attachment: Attachment, batch: Sequence[Sample], sums: MapSums
+    ) -> AttentionReader:
+        """What reads a batch.
+
+        Args:
+            attachment: Tells steps and branches.
+            batch: The samples.
+            sums: Receives the maps.
+
+        Returns:
+            The reader.
+        """
+        return AttentionReader(self, attachment, batch, sums)
 
     def check(self) -> None:
         """Check that everything was read that was asked for.
@@ -127,14 +146,22 @@ class _SdpaMode(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         options = kwargs or {}
+        output = func(*args, **options)
         if func is scaled_dot_product_attention:
             # Within a mode it is not active, so that what is computed here is not seen again.
-            self._read(*args, **options)
-        return func(*args, **options)
+            self._read(output, *args, **options)
+        return output
 
 
-class _Reader:
-    """Reads the attention of one batch."""
+class AttentionReader:
+    """Reads the attention of one batch.
+
+    Args:
+        capture: What is read.
+        attachment: Tells steps and branches.
+        batch: The samples.
+        sums: Receives the maps.
+    """
 
     def __init__(
         self,
@@ -150,21 +177,43 @@ class _Reader:
         self._current: AttentionLayer | None = None
         self._missed: AttentionLayer | None = None
 
+    def follow(self) -> AbstractContextManager[None]:
+        """Follow more of the run than the layers' attention, for as long as this is open.
+
+        Returns:
+            By default nothing more.
+        """
+        return nullcontext()
+
     def begin(self, address: str) -> None:
+        """Note that a layer is about to run.
+
+        Args:
+            address: The layer.
+        """
         self.check()
         layer = self._layers[address]
-        call = self._attachment.current_call(layer.stage)
+        call = self._stage_call(layer)
         capture = self._capture
         due = capture.steps is None or call.index in capture.steps
         self._current = layer if due and capture.branch in call.rows else None
 
     def end(self, address: str) -> None:
+        """Note that a layer has run.
+
+        Args:
+            address: The layer.
+        """
         # Not an error here: a hook also ends a module that has raised one.
         self._missed = self._current
         self._current = None
 
     def check(self) -> None:
-        """SiteError where a layer was run and its attention not seen."""
+        """Check that the attention of the layers that ran was seen.
+
+        Raises:
+            SiteError: It was computed by other means.
+        """
         if self._missed is None:
             return
         module: Any = self._missed.module
@@ -176,30 +225,55 @@ class _Reader:
         )
 
     @torch.no_grad()
-    def read(self, *args: Any, **kwargs: Any) -> None:
+    def read(self, output: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Read a call of `scaled_dot_product_attention`, if it is that of a layer.
+
+        Args:
+            output: What the call gives.
+            *args: What it was given.
+            **kwargs: What it was given by name.
+
+        Raises:
+            SiteError: Rows, heads or positions are not those of the layer.
+        """
         layer = self._current
         if layer is None:
             return
         # The first call within a layer alone: adapters of pictures make further ones.
         self._current = None
-        stage_call = self._attachment.current_call(layer.stage)
-        call = AttentionCall.of(*args, **kwargs)
-        self._check_rows(layer, len(call.query), stage_call)
-        call = call.select(rows=stage_call.rows[self._capture.branch])
-        self._check_heads(layer, call.query.shape[1])
-        call = call.select(heads=self._capture.heads)
-        marks = self._token_masks(layer.window).to(call.query.device)
-        spans = layer.spans(call.query.shape[2], call.key.shape[2], marks.shape[2], stage_call)
-        maps, grid = self._maps(layer, call, marks, spans)
-        self._sums.add(layer.address, stage_call.index, grid, maps)
-        self._capture.seen_steps[stage_call.index] = Step(
-            stage_call.index, self._capture.branch, stage_call.timestep, stage_call.sigma
+        stage_call = self._stage_call(layer)
+        self._check_rows(layer, len(output), stage_call)
+        self._check_heads(layer, output.shape[1])
+        self._read_layer(layer, stage_call, output, args, kwargs)
+
+    def _stage_call(self, layer: AttentionLayer) -> StageCall:
+        return self._attachment.current_call(layer.stage)
+
+    def _read_layer(
+        self,
+        layer: AttentionLayer,
+        stage_call: StageCall,
+        output: Tensor,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        maps, grid = self._maps(layer, stage_call, AttentionCall.of(*args, **kwargs))
+        self._add(layer, stage_call, maps, grid)
+
+    def _add(self, layer: AttentionLayer, call: StageCall, maps: Tensor, grid: Grid) -> None:
+        self._sums.add(layer.address, call.index, grid, maps)
+        self._capture.seen_steps[call.index] = Step(
+            call.index, self._capture.branch, call.timestep, call.sigma
         )
 
     def _maps(
-        self, layer: AttentionLayer, call: AttentionCall, marks: Tensor, spans: Spans
+        self, layer: AttentionLayer, stage_call: StageCall, call: AttentionCall
     ) -> tuple[Tensor, Grid]:
         """`[sample, word, head, position]` and the grid of the positions."""
+        rows = stage_call.rows[self._capture.branch]
+        call = call.select(rows=rows).select(heads=self._capture.heads)
+        marks = self._token_masks(layer.window).to(call.query.device)
+        spans = layer.spans(call.query.shape[2], call.key.shape[2], marks.shape[2], stage_call)
         words = marks.float()
         absent = ~marks.any(2)
         if self._capture.direction == "to-words":
@@ -216,17 +290,17 @@ class _Reader:
         assert spans.word_queries is not None
         weights = call.select(queries=tokens + spans.word_queries.start).weights()
         readers = words[:, :, tokens] / words.sum(2, keepdim=True)
-        rows = torch.einsum("swt,shtk->swhk", readers, weights)
+        shares = torch.einsum("swt,shtk->swhk", readers, weights)
         if self._capture.direction == "from-words":
             assert spans.picture_keys is not None
-            maps = rows[..., spans.picture_keys]
+            maps = shares[..., spans.picture_keys]
             return maps, self._grid(layer, maps.shape[3])
-        sources = torch.einsum("swhk,sok->swho", rows[..., spans.word_keys], words)
+        sources = torch.einsum("swhk,sok->swho", shares[..., spans.word_keys], words)
         sources.permute(0, 3, 1, 2)[absent] = float("nan")
         # All that is no asked word: start and end, padding, other words, the picture.
         covered = words.new_zeros(len(words), call.key.shape[2])
         covered[:, spans.word_keys] = marks.any(1).float()
-        rest = torch.einsum("swhk,sk->swh", rows, 1 - covered)
+        rest = torch.einsum("swhk,sk->swh", shares, 1 - covered)
         return torch.cat([sources, rest[..., None]], 3), (0, 0)
 
     def _token_masks(self, window: str) -> Tensor:

@@ -16,10 +16,12 @@ from torch import nn
 from clerestory.errors import SiteError
 from clerestory.models.core.family import Family, SiteHook, StageCall
 
-__all__ = ["AttentionLayer", "Direction", "LayerKind", "Spans", "attention_layers"]
+__all__ = ["AttentionLayer", "Direction", "LayerKind", "Space", "Spans", "attention_layers"]
 
 Direction = Literal["to-words", "from-words", "between-words"]
 """Who attends to whom: the picture to words, words to the picture, or words to words."""
+Space = Literal["weights", "output"]
+"""What maps are made of: the weights that positions give to words, or what attention gives."""
 LayerKind = Literal[
     "cross", "condition", "trailing", "joint", "row", "streams", "text", "prior", "picture"
 ]

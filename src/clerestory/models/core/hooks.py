@@ -22,7 +22,14 @@ from clerestory.models.core.attachment import Attachment
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.rows import Rows, is_row_list
 
-__all__ = ["attach", "halt_before", "watch_calls", "watch_inputs", "watch_outputs"]
+__all__ = [
+    "attach",
+    "change_inputs",
+    "halt_before",
+    "watch_calls",
+    "watch_inputs",
+    "watch_outputs",
+]
 
 
 @contextmanager
@@ -139,6 +146,37 @@ def watch_inputs(
 
 
 @contextmanager
+def change_inputs(
+    modules: Mapping[str, nn.Module],
+    change: Callable[[str, tuple[Any, ...], dict[str, Any]], tuple[Any, Any] | None],
+) -> Iterator[None]:
+    """Let a function see, and perhaps replace, what modules are given, after any edits.
+
+    Args:
+        modules: Modules by name.
+        change: Called in this thread with the name, the arguments by position and those by name;
+            returns what takes their place, or None to leave them.
+
+    Yields:
+        Nothing; the hooks are removed at the end.
+    """
+    thread = threading.get_ident()
+
+    def hook_of(name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            return change(name, args, kwargs) if threading.get_ident() == thread else None
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            # Not prepended: edits come first.
+            handle = module.register_forward_pre_hook(hook_of(name), with_kwargs=True)
+            hooks.callback(handle.remove)
+        yield
+
+
+@contextmanager
 def watch_calls(
     modules: Mapping[str, nn.Module],
     begin: Callable[[str], None],
@@ -215,7 +253,7 @@ def _output_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
     index = attachment.site_hooks[address].output_index
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        if not attachment.is_run_thread:
+        if not attachment.is_listening:
             return None
         value = _output_value(attachment.site_hooks[address], output)
         if not isinstance(value, Tensor) and not is_row_list(value):
@@ -273,7 +311,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
     name, index = site_hook.argument_name, site_hook.argument_index
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not attachment.is_run_thread:
+        if not attachment.is_listening:
             return None
         # Pipelines pass the value by name or by position, and leave out optional ones.
         value = kwargs[name] if name in kwargs else args[index] if index < len(args) else None
@@ -295,7 +333,7 @@ def _input_hook(attachment: Attachment, address: str) -> Callable[..., Any]:
 
 def _count_hook(attachment: Attachment, stage: str) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
-        if attachment.is_run_thread:
+        if attachment.is_listening:
             attachment.end_call(stage)
 
     return hook
