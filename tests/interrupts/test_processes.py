@@ -117,7 +117,7 @@ def test_a_signal_in_a_finalizer_is_not_lost():
     code = (
         "import signal, time\nfrom clerestory.cli import interrupts\n"
         "class Closing:\n    def __del__(self):\n        signal.raise_signal(signal.SIGTERM)\n"
-        "with interrupts.handle_signals():\n    Closing()\n    time.sleep(30)\n"
+        "with interrupts.handle_signals():\n    Closing()\n    time.sleep(1)\n"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert process.returncode == 143

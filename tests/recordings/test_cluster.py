@@ -68,7 +68,10 @@ def test_workers_of_which_one_is_killed_give_the_same_recording(begun):
 
 @pytest.mark.parametrize(
     ("there", "planned"),
-    [('"revision": ""', '"revision": "other"'), ('"dtype": "float32"', '"dtype": "float16"')],
+    [
+        ('"revision": ""', '"revision": "other"'),
+        pytest.param('"dtype": "float32"', '"dtype": "float16"', marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_worker_with_another_model_says_so(begun, tmp_path, there, planned):
     manifest = tmp_path / "rec" / "manifest.json"

@@ -74,6 +74,7 @@ def test_reduction_and_preservation_are_those_of_the_pictures(lancet):
     assert score(association, classifiers, control, control, before).reduction is None
 
 
+@pytest.mark.exhaustive
 def test_a_method_takes_black_clothes_away_and_is_saved(lancet, monkeypatch, tmp_path):
     monkeypatch.setattr("clerestory.load", lambda *_, **__: lancet)
     words = ["--unwanted", BLACK, "--preserve", "raven", "--seeds", "0", "--budget", "0"]
