@@ -50,7 +50,7 @@ class SiblingSettings:
 
     renders: int = 60_000
     held_out: int = 2_000
-    scenes: int = 300_000
+    scenes: int = 150_000
     exclude_evaluation: bool = True
     latent_channels: int = 16
     autoencoder_widths: tuple[int, ...] = (16, 32, 64, 112)
