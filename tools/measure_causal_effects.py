@@ -31,7 +31,7 @@ CELLS = {"people": (96, 2, 4), "anything": (448, 16, 1)}
 PAIRS = 96
 """Pictures with each edit: items by seeds; as many as side effects of 0.2 take."""
 MAP_ITEMS = 12
-"""Items that `trace` draws each range with."""
+"""Items that `map_effects` draws each range with."""
 PLACES = [
     "",
     " in a meadow",
@@ -68,13 +68,13 @@ def glass(model: Any, progress: Tell) -> dict[str, Any]:
 
 def glass_maps(model: Any, progress: Tell) -> dict[str, Any]:
     """Where, when and from which sample stained glass comes."""
-    from clerestory.causal import trace
+    from clerestory.causal import map_effects
     from clerestory.causal.trials import matched_prompts
 
     findings = _glass_findings(model, progress)
     # More than are drawn: text can be patched only in pairs with as many tokens.
     pairs = matched_prompts(findings, model, "evaluation", 2 * MAP_ITEMS)
-    result = trace(
+    result = map_effects(
         model,
         list(pairs["positive"]),
         list(pairs["negative"]),
@@ -95,13 +95,13 @@ def _glass_findings(model: Any, progress: Tell) -> Any:
 
 def moose(model: Any, progress: Tell) -> dict[str, Any]:
     """A cat in stained glass patched, part by part, into a moose in stained glass."""
-    from clerestory.causal import trace
+    from clerestory.causal import map_effects
 
     cats, mooses = (
         [template.replace("{item}", animal + place) for template in TEMPLATES for place in PLACES]
         for animal in ("a cat", "a moose")
     )
-    result = trace(
+    result = map_effects(
         model,
         cats,
         mooses,

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from helpers.planted_cause import CAUSE, Light, model
 
-from clerestory.causal import trace, verify
-from clerestory.causal.results import TraceResult, VerificationResult
-from clerestory.causal.tracing import patchable_blocks
+from clerestory.causal import map_effects, verify
+from clerestory.causal.effect_maps import patchable_blocks
+from clerestory.causal.results import EffectMaps, VerificationResult
 from clerestory.causal.trials import matched_prompts
 from clerestory.contrasts import ContrastSamples, Findings, contrast
 from clerestory.errors import EvidenceError, RegistryError
@@ -165,7 +165,7 @@ def test_results_are_the_same_after_saving_and_loading(result, tmp_path):
     assert again.to_dict() == result.to_dict()
     assert again.effects == result.effects and again.when == result.when
     with pytest.raises(EvidenceError):
-        TraceResult.load(tmp_path)
+        EffectMaps.load(tmp_path)
 
 
 def test_a_result_is_a_sentence_a_table_and_charts(result):
@@ -215,7 +215,7 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
     """Late predictions of any other prompt are predicted as the concept: no range is its cause."""
     from helpers.planted_cause import Light, model
 
-    from clerestory.causal.tracing import trace_steps
+    from clerestory.causal.effect_maps import map_steps
     from clerestory.causal.trials import Trials, with_seeds
     from clerestory.evaluation import Evaluator, LoadedTarget
 
@@ -231,24 +231,24 @@ def test_what_any_other_prompt_does_is_taken_off_a_map():
     )
     pairs = with_seeds(pairs, [(0,)] * 4)
     trials = Trials(Evaluator(model()), pairs, LoadedTarget(Always(), "light"))
-    assert {one.effect.effect for one in trace_steps(trials, 4)} == {0.0}
+    assert {one.effect.effect for one in map_steps(trials, 4)} == {0.0}
 
 
 def test_two_lists_of_prompts_are_traced_without_findings():
     positive = [f"r glass {item}" for item in ITEMS]
     negative = [f"r plain {item}" for item in ITEMS]
-    result = trace(model(), positive, negative, classifier=Light(), label="light")
+    result = map_effects(model(), positive, negative, classifier=Light(), label="light")
     assert result.prompting.effect == 1.0 and len(result.table()) == 1 + 10 + 21
     assert any(f"blocks.{CAUSE[0]} have an effect of 1.00" in each for each in result.sentences())
     assert not any("units" in each for each in result.sentences())
     with pytest.raises(EvidenceError, match="48 positive prompts and 3 negative ones"):
-        trace(model(), positive, negative[:3], classifier=Light(), label="light")
+        map_effects(model(), positive, negative[:3], classifier=Light(), label="light")
 
 
 def test_a_stage_that_would_not_fit_into_memory_is_left_out_and_said(monkeypatch):
-    monkeypatch.setattr("clerestory.causal.tracing.MAX_BYTES", 10)
+    monkeypatch.setattr("clerestory.causal.effect_maps.MAX_BYTES", 10)
     positive, negative = [[f"r {kind} {c}" for c in ITEMS[:4]] for kind in ("glass", "plain")]
-    result = trace(model(), positive, negative, classifier=Light(), label="light")
+    result = map_effects(model(), positive, negative, classifier=Light(), label="light")
     assert not [one for one in result.where if one.stage == "denoiser"]
     assert any(
         "denoiser is not traced: its activations take 0 GiB" in each.text

@@ -9,7 +9,7 @@ from clerestory.errors import OptionError
 from clerestory.reporting.plots import png
 
 if TYPE_CHECKING:
-    from clerestory.causal.results import RangeEffect, TraceResult, VerificationResult
+    from clerestory.causal.results import EffectMaps, RangeEffect, VerificationResult
 
 __all__ = ["range_map", "save_maps", "unit_chart"]
 
@@ -21,7 +21,7 @@ INVISIBLE = 0.02
 """Effects of at most this size are written as 0, without a sign."""
 
 
-def range_map(result: TraceResult, which: str) -> Any:
+def range_map(result: EffectMaps, which: str) -> Any:
     """Map the effects of ranges, a triangle for each stage: first part down, last part across.
 
     Args:
@@ -48,7 +48,7 @@ def range_map(result: TraceResult, which: str) -> Any:
     return chart.properties(title=alt.TitleParams(title, anchor="start"))
 
 
-def save_maps(result: TraceResult, folder: Path) -> list[Path]:
+def save_maps(result: EffectMaps, folder: Path) -> list[Path]:
     """Write `where.png` and `when.png`, those that have a range.
 
     Args:

@@ -1,4 +1,4 @@
-"""Results of `verify` and `trace`: effects of changing a unit, a block or a step."""
+"""Results of `verify` and `map_effects`: effects of changing a unit, a block or a step."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BaselineEffects",
     "Effect",
+    "EffectMaps",
     "RangeEffect",
     "SwapShares",
-    "TraceResult",
     "UnitEffect",
     "VerificationResult",
 ]
@@ -147,7 +147,7 @@ class SwapShares:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class TraceResult(Result):
+class EffectMaps(Result):
     """In which blocks, at which steps and from which sample a concept enters the picture.
 
     Attributes:
@@ -240,8 +240,8 @@ class TraceResult(Result):
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class VerificationResult(TraceResult):
-    """Effects of changing units, with the maps of `trace` if requested.
+class VerificationResult(EffectMaps):
+    """Effects of changing units, with the maps of `map_effects` if requested.
 
     Attributes:
         effects: The effects of each unit.
@@ -250,7 +250,7 @@ class VerificationResult(TraceResult):
     effects: tuple[UnitEffect, ...]
 
     def sentences(self) -> tuple[str, ...]:
-        """Which units control the label and what changes with it, then those of `TraceResult`."""
+        """Which units control the label and what changes with it, then those of `EffectMaps`."""
         supported = [effect.unit for effect in self.effects if effect.status == "supported"]
         count = f"{len(self.effects)} units" if len(self.effects) > 1 else "1 unit"
         # Not "does not control": most are undecided rather than refuted.

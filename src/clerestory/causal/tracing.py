@@ -1,432 +1,453 @@
-"""Where and when a concept gets into the picture: activations of one run patched into another.
+"""The path of an effect: from the words that differ through the model to the value they change.
 
-    trace(model, cats, moose, classifier="lancet:style", label="stained glass").sentences()
+    result = trace(model, "a stained glass of a moose", "a stained glass of a cow",
+                   label("lancet:style", "stained glass"))
+    result.faithfulness, result.completeness     # 0.91, 0.04
+    result.table(), result.edge_table()
 
-A positive prompt and its negative one are drawn with one seed. What some blocks make in the first
-run replaces what they make in the second: if the concept then appears, it passed those blocks.
-Activations of another negative prompt, patched in the same way, are the baseline.
-Source: causal tracing (Meng et al. 2022), for diffusion Basu et al. 2024.
+Heads, MLPs (or their neurons, or latents) and the conditioning site are the parts. The fewest that
+carry the effect are chosen on half of the samples; the other half says what they carry.
+Source: path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969), circuits by ablation of all
+else (Wang et al. 2022, arXiv:2211.00593; Marks et al. 2024, arXiv:2403.19647).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from clerestory.causal.parts import Parts
-from clerestory.causal.results import RangeEffect, SwapShares, TraceResult
-from clerestory.causal.seed_patching import swap_noise
-from clerestory.causal.trials import Trials, with_seeds
-from clerestory.classifiers import Classifier
-from clerestory.edits import Patch
-from clerestory.errors import EvidenceError
-from clerestory.evaluation import (
-    CacheOption,
-    Design,
-    Drawing,
-    Effect,
-    Evaluator,
-    effect_of,
-    load_preserved,
-    load_target,
+from clerestory.causal.graph_maps import MapMaker
+from clerestory.causal.graph_measurement import (
+    END,
+    EffectTable,
+    Link,
+    Links,
+    Measurement,
+    Table,
+    choose_links,
+    item_means,
+    measure_graph,
+    random_graphs,
 )
+from clerestory.causal.graph_nodes import DRAWING, SitePart, default_sites, list_parts
+from clerestory.causal.graph_results import (
+    MIN_PAIRS,
+    PROMPT,
+    EffectMap,
+    GraphEdge,
+    GraphNode,
+    Replicates,
+    TraceResult,
+)
+from clerestory.causal.graph_runs import GraphRuns
+from clerestory.causal.graph_selection import Selection, select_parts
+from clerestory.causal.paired_runs import BatchRunner, PairedSamples, objective_of
+from clerestory.causal.parts import Parts
+from clerestory.checks import check_minimum
+from clerestory.errors import EvidenceError, OptionError
+from clerestory.evaluation.objectives import Objective
 from clerestory.evaluation.warnings import EvidenceWarning
+from clerestory.io.validation import to_jsonable
 from clerestory.models import Model
-from clerestory.models.core.addresses import parse
+from clerestory.models.core.addresses import SiteSelection, parse
 from clerestory.models.core.seeds import check_seeds, item_seeds
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
-from clerestory.types import Bools, ProgressOption
+from clerestory.reporting.results import Provenance
+from clerestory.stats.clustered_intervals import mean_interval
+from clerestory.stats.ratios import ratio_interval
+from clerestory.types import Floats, Progress, ProgressOption, Role
 
-__all__ = [
-    "MAP_ITEMS",
-    "MIN_SAME_LENGTH",
-    "activation_bytes",
-    "patch_sites",
-    "patchable_blocks",
-    "prompting_fields",
-    "trace",
-    "trace_blocks",
-    "trace_maps",
-    "trace_steps",
-]
+__all__ = ["trace"]
 
-Ranges = tuple[RangeEffect, ...]
-Swaps = tuple[SwapShares, ...]
-MAP_ITEMS = 12
-"""Number of items that each range of a map is drawn with."""
-CHUNK, MAX_BYTES = 4, 4 << 30
-"""Maximum number of items, and of bytes, whose activations are in memory at a time."""
-MAX_PARTS = 6
-"""Maximum number of parts that the blocks of a stage, or the steps, are divided into."""
-MIN_SAME_LENGTH = 8
-"""Number of pairs of equal length below which no text activations are patched."""
-RESIDUAL_TAPS = ("mlp", "self_attn", "cross_attn")
-"""What the blocks of a transformer add to the residual stream. UNet blocks have a whole output."""
-DECODER = "vae"
-"""The stage that only decodes the latent."""
+MIN_SPLIT = 4
+"""Pairs, or seeds of one pair, below which there are no two halves."""
+SEEDS_OF_ONE = 24
+"""Seeds of a single pair, by default."""
+LEAK = 0.1
+"""Share of the effect that passes none of the parts, above which the result has a warning."""
 
 
 def trace(
     model: Model,
-    positive: Sequence[str],
-    negative: Sequence[str],
+    clean: str | Sequence[str],
+    corrupted: str | Sequence[str],
+    objective: Objective | str | Callable[..., Any],
     *,
-    classifier: str | Classifier | Callable[..., Any],
-    label: str,
-    seeds_per_item: int = 1,
+    sites: str | Sequence[str] | None = None,
+    units: str | Sequence[str] = (),
+    read: str | Sequence[str] = (),
+    target: float = 0.8,
+    max_nodes: int = 40,
+    max_edges: int = 80,
+    random_sets: int = 19,
+    seeds_per_item: int | None = None,
     seeds: int | Sequence[int] | None = None,
-    others: Sequence[str] | None = None,
-    cache: CacheOption = True,
+    maps: bool = True,
+    parts: str | Path | None = None,
+    batch: int = 4,
     progress: ProgressOption = True,
+    **options: Any,
 ) -> TraceResult:
-    """Map what makes a classifier predict a label with one list of prompts and not with another.
+    """Trace what prompts add to an objective, from the words through the model to the value.
 
     Args:
         model: The model.
-        positive: Prompts with the concept.
-        negative: As many prompts without it, matched by their place in the list.
-        classifier: A classifier, its name, or a function with an attribute `classes`.
-        label: Its class that stands for the concept.
-        seeds_per_item: Number of seeds of each pair of prompts, which no other pair has.
-        seeds: Seeds of every prompt instead; the maps are then about these seeds.
-        others: Classifiers of side effects; by default the other heads of the classifier's
-            network, if it has any.
-        cache: Whether to cache samples, so that none is drawn twice, or a cache.
-        progress: Show a progress bar, or a callback; see `ProgressOption`.
+        clean: The prompt whose objective is explained, or several with an item each.
+        corrupted: The prompt that it is compared with, of as many tokens, or as many of them.
+        objective: As for `attribution_patching`.
+        sites: Sites whose heads, or which as a whole, may be nodes; by default all heads and MLPs
+            before the denoiser, and the conditioning site. What passes none of them is the leak.
+        units: Sites each unit or dictionary latent of which may be a node.
+        read: What a function as objective reads.
+        target: The share of the effect that the graph should carry.
+        max_nodes: The largest number of nodes.
+        max_edges: The largest number of edges that are patched.
+        random_sets: Number of random graphs that the graph is compared with.
+        seeds_per_item: Seeds of each pair; by default 1, and 24 with a single pair.
+        seeds: Seeds of every pair instead.
+        maps: Whether to map positions by layer and blocks by step.
+        parts: Folder for what is measured, where an interrupted call with the same arguments
+            resumes.
+        batch: Samples that are run together; their values at all sites are in memory meanwhile.
+        progress: As for `Model.run`.
+        **options: As for `Model.run`.
 
     Returns:
-        The maps: in which blocks and at which steps the concept enters, and which sample decides.
+        The graph, with intervals over pairs, or over the seeds of a single one.
 
     Raises:
-        EvidenceError: The lists differ in length, or have fewer than two prompts.
-        RegistryError: There is no such classifier or label.
+        EvidenceError: Prompts are the same or do not match, or their effect may be 0.
+        ClerestoryError: As for `attribution_patching`.
     """
-    if len(positive) != len(negative) or len(positive) < 2:
-        raise EvidenceError(
-            f"{len(positive)} positive prompts and {len(negative)} negative ones: give as many of "
-            "each, at least 2."
-        )
-    target = load_target(classifier, label)
-    pairs = pd.DataFrame({"positive": list(positive), "negative": list(negative)})
-    # Positions of texts can only be exchanged between prompts with as many tokens.
-    lengths = pairs.map(lambda prompt: len(model.tokenize(prompt)))
-    pairs["same_length"] = lengths["positive"] == lengths["negative"]
-    explicit = None if seeds is None else check_seeds(seeds)
-    # By the negative prompt, which both arms of a pair then share.
-    chosen_seeds = [explicit or item_seeds(prompt, seeds_per_item) for prompt in negative]
+    check_minimum(OptionError, 1, max_nodes=max_nodes, max_edges=max_edges)
+    check_minimum(OptionError, 0, random_sets=random_sets)
+    if not 0 < target <= 1:
+        raise OptionError(f"target is {target}; it must be above 0 and at most 1.")
+    chosen = default_sites(model) if sites is None else sites
+    listed = list_parts(model, chosen, units)
+    halves = _Halves.of(model, clean, corrupted, seeds_per_item, seeds, options)
+    tracer = _Tracer(model, objective, read, listed, halves, batch)
+    provenance = provenance_of(
+        model,
+        {
+            "clean": list(halves.clean),
+            "corrupted": list(halves.corrupted),
+            "objective": getattr(objective, "digest", tracer.name),
+            "sites": list(dict.fromkeys(part.site for part in listed)),
+            "units": list(dict.fromkeys(part.site for part in listed if part.kind == "unit")),
+            "target": target,
+            "max_nodes": max_nodes,
+            "max_edges": max_edges,
+            "random_sets": random_sets,
+            "seeds": [list(half.seeds) for half in (halves.selection, halves.evaluation)],
+            "maps": maps,
+            "batch": batch,
+            "options": {name: str(value) for name, value in options.items()},
+        },
+    )
+    saved = Parts.open(parts, json.loads(json.dumps(to_jsonable(provenance))))
     with progress_bars(progress) as report:
-        evaluator = Evaluator(model, cache, progress=report)
-        preserved = load_preserved(target.classifier, others)
-        trials = Trials(evaluator, with_seeds(pairs, chosen_seeds), target, preserved)
-        # These are drawn for all items; the maps take the first `MAP_ITEMS` of them.
-        unedited, prompted = trials.draw_arms()
-        maps = trace_maps(trials)
-    return TraceResult(
-        **prompting_fields(trials, unedited, prompted),
-        **maps,
-        provenance=provenance_of(
-            model,
-            {
-                "positive": list(positive),
-                "negative": list(negative),
-                "seeds_per_item": seeds_per_item,
-                "seeds": explicit,
-                "others": list(trials.others),
-            },
-        ),
-    )
+        graph = tracer.graph(target, max_nodes, max_edges, random_sets, saved, report)
+        drawn, left_out = tracer.maps(graph, saved, report) if maps else ((), ())
+    return _result(tracer, graph, target, tuple(drawn), left_out, provenance)
 
 
-def prompting_fields(trials: Trials, unedited: Drawing, prompted: Drawing) -> dict[str, Any]:
-    """What was drawn, and the effect of the positive prompts, as fields of a result.
+@dataclass(frozen=True, eq=False)
+class _Halves:
+    """The samples that choose a graph, and those that measure it."""
 
-    Args:
-        trials: The pairs and classifiers.
-        unedited: The drawing of the negative prompts.
-        prompted: The drawing of the positive prompts, of the same items.
+    clean: Sequence[str]
+    corrupted: Sequence[str]
+    selection: PairedSamples
+    evaluation: PairedSamples
 
-    Returns:
-        The first fields of `TraceResult`, which a `VerificationResult` has too.
-    """
-    return {
-        "classifier": trials.target.classifier.source,
-        "label": trials.target.label,
-        "items": len(trials.pairs),
-        "negative_rate": trials.rate(unedited).rate,
-        "prompting": trials.effect(prompted, unedited),
-        "prompting_preservation": trials.preservation(prompted, unedited),
-    }
+    @property
+    def replicates(self) -> Replicates:
+        return "seeds" if len(self.clean) == 1 else "pairs"
 
+    def items(self, half: PairedSamples) -> list[int]:
+        """The replicate of each sample of a half."""
+        return list(range(len(half.seeds))) if self.replicates == "seeds" else half.items
 
-def trace_maps(trials: Trials, parts: Parts | None = None) -> dict[str, Any]:
-    """The three maps and their warnings, as fields of a result.
-
-    Args:
-        trials: The pairs and classifiers.
-        parts: Where each map is written as soon as it is measured; by default nowhere.
-
-    Returns:
-        `where`, `when`, `swaps` and `warnings` of `TraceResult`.
-    """
-    parts = parts or Parts()
-    where, warnings = trace_blocks(trials, MAP_ITEMS, parts)
-    return {
-        "where": tuple(where),
-        "when": parts.get("when", Ranges, lambda: tuple(trace_steps(trials, MAP_ITEMS))),
-        "swaps": parts.get("swaps", Swaps, lambda: tuple(swap_noise(trials, MAP_ITEMS))),
-        "warnings": tuple(warnings),
-    }
-
-
-def patchable_blocks(model: Model) -> dict[str, dict[str, list[str]]]:
-    """Sites to patch, by stage and block: what a transformer block adds, or a UNet block's output.
-
-    Args:
-        model: The model.
-
-    Returns:
-        Addresses `[stage][block]` in the order of the model's sites, without the decoder and
-        without sites that nothing reads.
-    """
-    stages: dict[str, dict[str, list[str]]] = {}
-    for address, site in model.sites.items():
-        # The decoder only renders the latent, and patching a site that nothing reads has no effect.
-        if site.stage == DECODER or site.affects_output is False:
-            continue
-        block = address.split("/")[0]
-        if site.tap == "out" or (site.tap in RESIDUAL_TAPS and block != site.stage):
-            stages.setdefault(site.stage, {}).setdefault(block, []).append(address)
-    return {stage: _outputs_or_all(blocks) for stage, blocks in stages.items()}
-
-
-def trace_blocks(
-    trials: Trials, items: int, parts: Parts | None = None
-) -> tuple[list[RangeEffect], list[EvidenceWarning]]:
-    """Patch every contiguous range of each stage's parts.
-
-    Args:
-        trials: The pairs and the classifier.
-        items: Number of items.
-        parts: Where each stage's effects are written; by default nowhere.
-
-    Returns:
-        The effects, and warnings about stages that are left out. A stage has at most `MAX_PARTS`
-        parts, each with one or more blocks in the order of their sites.
-    """
-    effects: list[RangeEffect] = []
-    warnings: list[EvidenceWarning] = []
-    parts = parts or Parts()
-    for stage, blocks in patchable_blocks(trials.model).items():
-        sites = [site for block_sites in blocks.values() for site in block_sites]
-        # Text positions can be patched only between prompts with equally many tokens.
-        same_length = any(_has_tokens(trials, site) for site in sites)
-        if same_length and trials.pairs["same_length"].sum() < MIN_SAME_LENGTH:
-            text = f"Too few matched prompts have as many tokens to trace the {stage}."
-            warnings.append(EvidenceWarning("incomplete", text))
-            continue
-        needed = activation_bytes(trials, sites)
-        if needed > MAX_BYTES:
-            text = (
-                f"The {stage} is not traced: its activations take {needed / 2**30:.0f} GiB a "
-                f"prompt, more than {MAX_BYTES / 2**30:.0f}. Fewer steps, or smaller pictures, "
-                "need less."
-            )
-            warnings.append(EvidenceWarning("incomplete", text))
-            continue
-        # The whole output of a block includes all earlier blocks, unlike what the block adds.
-        cumulative = any(site.endswith("/out") for site in sites)
-        measure = partial(
-            _range_effects,
-            trials,
-            f"where: {stage}",
-            stage,
-            blocks,
-            items,
-            same_length,
-            cumulative,
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        clean: str | Sequence[str],
+        corrupted: str | Sequence[str],
+        seeds_per_item: int | None,
+        seeds: int | Sequence[int] | None,
+        options: Mapping[str, Any],
+    ) -> _Halves:
+        one, other = (
+            [each] if isinstance(each, str) else list(each) for each in (clean, corrupted)
         )
-        effects += parts.get(f"where-{stage}", Ranges, measure)
-    return effects, warnings
+        _check_prompts(one, other)
+        if len(one) > 1:
+            many = seeds_per_item or 1
+            drawn = [
+                PairedSamples.of(model, one[at::2], other[at::2], many, seeds, options)
+                for at in (0, 1)
+            ]
+            return cls(one, other, *drawn)
+        own = (
+            item_seeds(one[0], seeds_per_item or SEEDS_OF_ONE)
+            if seeds is None
+            else check_seeds(seeds)
+        )
+        if len(own) < MIN_SPLIT:
+            raise EvidenceError(
+                f"One pair of prompts with {len(own)} seeds: give at least {MIN_SPLIT}, half of "
+                "which choose the graph and the others measure it."
+            )
+        drawn = [PairedSamples.of(model, one, other, 1, own[at::2], options) for at in (0, 1)]
+        return cls(one, other, *drawn)
 
 
-def trace_steps(trials: Trials, items: int) -> list[RangeEffect]:
-    """Patch the denoiser's predictions of every contiguous range of steps.
-
-    A prediction belongs to the latent of its own run, so patching it has an effect without any
-    concept. That effect, measured with another negative prompt's predictions, is subtracted.
-
-    Args:
-        trials: The pairs and the classifier.
-        items: Number of items.
-
-    Returns:
-        The effects; none for a model without predictions.
-    """
-    site = "denoiser/prediction"
-    if site not in trials.model.sites:
-        return []
-    design = trials.design("positive", 1)
-    seed = design.seeds[0][0]
-    run = trials.model.run(design.items, seed, read=[site], pool="none", pictures=False)
-    # Read from a run, since schedulers differ in the steps that they take.
-    steps = [step.index for step in run.site_values[site].steps]
-    sites = {str(step): [f"{site}@{step}"] for step in steps}
-    return list(_range_effects(trials, "when", "denoiser", sites, items))
+def _check_prompts(clean: Sequence[str], corrupted: Sequence[str]) -> None:
+    if len(clean) != len(corrupted) or not clean:
+        raise EvidenceError(
+            f"{len(clean)} clean prompts and {len(corrupted)} corrupted ones: give as many of each."
+        )
+    if 1 < len(clean) < MIN_SPLIT:
+        raise EvidenceError(
+            f"{len(clean)} pairs of prompts: give one, whose seeds are then compared, or at least "
+            f"{MIN_SPLIT}, half of which choose the graph and the others measure it."
+        )
+    for one, other in zip(clean, corrupted, strict=True):
+        if one == other:
+            raise EvidenceError(f"{one!r} is compared with itself: there is no effect to trace.")
+    repeated = next((one for one in clean if list(clean).count(one) > 1), None)
+    if repeated is not None:
+        raise EvidenceError(
+            f"{repeated!r} is in two pairs, of which one would choose the graph and the other "
+            "measure it: give each pair an item of its own."
+        )
 
 
-def patch_sites(
-    trials: Trials,
-    task: str,
-    site_sets: Sequence[Sequence[str]],
-    *,
-    into: str = "negative",
-    items: int | None = None,
-    same_length: bool = False,
-    sources: Sequence[str] = (),
-) -> list[Bools]:
-    """Patch sets of sites from some prompts into others.
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """What was chosen and measured; the last fields of a result are made of it."""
 
-    Args:
-        trials: The pairs and the classifier.
-        task: Label of the progress.
-        site_sets: Sets of addresses, with steps (`@5`) or without.
-        into: The arm whose prompts are patched.
-        items: Number of items; by default all.
-        same_length: Whether to take only pairs with equally many tokens.
-        sources: Prompts that the activations come from; by default those of the other arm.
-
-    Returns:
-        Hits of the target for each set, in the cells of the design of `into`.
-    """
-    other_arm = "positive" if into == "negative" else "negative"
-    sources = sources or trials.design(other_arm, items, same_length=same_length).items
-    design = trials.design(into, items, same_length=same_length)
-    hits: list[list[Bools]] = [[] for _ in site_sets]
-    sites = _sites(site_sets)
-    # At least one prompt, even if its activations exceed the limit.
-    size = max(1, min(CHUNK, int(MAX_BYTES // max(activation_bytes(trials, sites), 1))))
-    count = len(design.items)
-    for start in range(0, count, size):
-        trials.report(task, start, count)
-        part = design.select(range(count)[start : start + size])
-        edits = _patches(trials, sources[start : start + size], part, site_sets)
-        drawings = trials.draw_patched(part, edits)
-        for set_hits, drawing in zip(hits, drawings, strict=True):
-            set_hits.append(drawing.hits(*trials.target))
-    trials.report(task, count, count)
-    return [np.concatenate(set_hits) for set_hits in hits]
+    kept: tuple[SitePart, ...]
+    links: tuple[Link, ...]
+    share: float
+    measured: Measurement
 
 
-def activation_bytes(trials: Trials, sites: Sequence[str]) -> int:
-    """Size of the activations of one prompt at some sites, extrapolated from two steps.
+class _Tracer:
+    """Chooses and measures a graph."""
 
-    Args:
-        trials: The pairs; the first is read.
-        sites: Addresses of sites, without steps.
+    def __init__(
+        self,
+        model: Model,
+        objective: Any,
+        read: str | Sequence[str],
+        parts: Sequence[SitePart],
+        halves: _Halves,
+        batch: int,
+    ) -> None:
+        self.parts, self.halves, self._batch = tuple(parts), halves, batch
+        sites = {part.site: SiteSelection() for part in parts}
 
-    Returns:
-        Bytes for one prompt with all seeds, steps and positions.
-    """
-    model = trials.model
-    design = trials.design("positive", 1)
-    # Two steps are enough, since all steps of a site have arrays of the same size.
-    read = model.run(
-        design.items, 0, read=list(sites), pool="none", steps=2, pictures=False
-    ).site_values
-    needed = 0.0
-    for site in sites:
-        values = read[site]
-        # At a site with steps, half of the bytes belong to one step.
-        stepped = model.sites[site].stage == "denoiser" and len(values.steps) > 1
-        needed += values.array().nbytes * (model.defaults.steps / 2 if stepped else 1)
-    return int(needed * len(design.seeds[0]))
+        def runner(role: Role) -> BatchRunner:
+            return BatchRunner(model, objective_of(objective, read, role), sites)
+
+        self.how = runner("evaluation")
+        for half in (halves.selection, halves.evaluation):
+            half.check_positions(self.how)
+        self._selection = GraphRuns(runner("selection"), halves.selection, parts, batch)
+        self._evaluation = GraphRuns(self.how, halves.evaluation, parts, batch)
+
+    @property
+    def name(self) -> str:
+        """The objective's name."""
+        return self.how.objective.name
+
+    @property
+    def items(self) -> list[int]:
+        """The replicate of each evaluation sample."""
+        return self.halves.items(self.halves.evaluation)
+
+    def graph(
+        self,
+        target: float,
+        max_nodes: int,
+        max_edges: int,
+        random_sets: int,
+        saved: Parts,
+        report: Progress,
+    ) -> _Graph:
+        self._check_effect(saved, report)
+        chosen = saved.get(
+            "selection",
+            Selection,
+            lambda: select_parts(self._selection, target, max_nodes, report),
+        )
+        kept = tuple(self.parts[index] for index in chosen.kept)
+        links = saved.get(
+            "links", Links, lambda: choose_links(self._selection, kept, max_edges, report)
+        )
+        random = random_graphs(self.parts, chosen.kept, random_sets)
+        # All passes the conditioning site: frozen as a whole it would leave nothing in any case.
+        removed = [part for part in kept if not self._is_bottleneck(part)] or kept
+        measured = measure_graph(self._evaluation, kept, removed, links, random, saved, report)
+        return _Graph(kept, links, chosen.share, measured)
+
+    def maps(
+        self, graph: _Graph, saved: Parts, report: Progress
+    ) -> tuple[list[EffectMap], list[EvidenceWarning]]:
+        total = float(item_means(graph.measured.total[None], self.items).mean())
+        half = self.halves.evaluation
+        maker = MapMaker(self.how, half, self.items, total, self._batch, saved, report)
+        positions, warnings = maker.positions()
+        objective, sites = self.how.objective, self.how.model.sites
+        is_drawn = objective.reads_pictures or any(
+            sites[parse(site.address).site].stage in DRAWING for site in objective.sites
+        )
+        # What ends before the denoiser does not depend on its steps.
+        return [*positions, *(maker.steps() if is_drawn else ())], warnings
+
+    def _is_bottleneck(self, part: SitePart) -> bool:
+        return part.kind == "site" and part.site == self.how.model.conditioning_site
+
+    def _check_effect(self, saved: Parts, report: Progress) -> None:
+        """EvidenceError where there may be no effect in one of the halves."""
+        halves = {
+            "selection": (self._selection, self.halves.selection),
+            "evaluation": (self._evaluation, self.halves.evaluation),
+        }
+        for name, (runs, half) in halves.items():
+
+            def total(runs: GraphRuns = runs) -> Table:
+                return (tuple(map(float, runs.over_batches(lambda batch: batch.total))),)
+
+            values = np.array(saved.get(f"total-{name}", Table, total))
+            effects = item_means(values, self.halves.items(half))[:, 0]
+            low, high = map(float, mean_interval(effects))
+            if low <= 0 <= high:
+                raise EvidenceError(
+                    f"The corrupted prompts change {self.name} by {effects.mean():+.3g} ({low:.3g} "
+                    f"to {high:.3g}, over {len(effects)} {self.halves.replicates} of the {name} "
+                    "half), which may be 0: there is no effect to trace."
+                )
+            report("measuring the effect", 1 + (name == "evaluation"), 2)
 
 
-def _range_effects(
-    trials: Trials,
-    task: str,
-    stage: str,
-    sites: Mapping[str, Sequence[str]],
-    items: int,
-    same_length: bool = False,
-    cumulative: bool = False,
-) -> tuple[RangeEffect, ...]:
-    """Patch every contiguous range of at most `MAX_PARTS` parts; `sites` are by block or step."""
-    # At most six parts give 21 ranges; all blocks of a large model would give hundreds.
-    parts = [[str(name) for name in part] for part in np.array_split(list(sites), MAX_PARTS)]
-    # `np.array_split` makes empty parts where there are fewer blocks than parts.
-    parts = [part for part in parts if part]
-    ranges = [(first, last) for first in range(len(parts)) for last in range(first, len(parts))]
-    site_sets = [
-        [site for part in parts[first : last + 1] for name in part for site in sites[name]]
-        for first, last in ranges
-    ]
-    effects = _effects(trials, task, site_sets, items, same_length)
-    return tuple(
-        RangeEffect(stage, parts[first][0], parts[last][-1], effect, cumulative)
-        for (first, last), effect in zip(ranges, effects, strict=True)
+def _result(
+    tracer: _Tracer,
+    graph: _Graph,
+    target: float,
+    maps: tuple[EffectMap, ...],
+    left_out: Sequence[EvidenceWarning],
+    provenance: Provenance,
+) -> TraceResult:
+    measured, items = graph.measured, tracer.items
+    total = item_means(measured.total[None], items)[:, 0]
+    graphs, without, leak = (
+        item_means(values[None], items)[:, 0]
+        for values in (measured.graph, measured.without, measured.leak)
+    )
+    mean = float(total.mean())
+    random = item_means(measured.random, items).mean(0) / mean if len(measured.random) else []
+    result = TraceResult(
+        objective=tracer.name,
+        clean_prompts=tuple(tracer.halves.clean),
+        corrupted_prompts=tuple(tracer.halves.corrupted),
+        replicates=tracer.halves.replicates,
+        selection=len(set(tracer.halves.items(tracer.halves.selection))),
+        evaluation=len(total),
+        clean=float(item_means(measured.clean[None], items).mean()),
+        total=mean,
+        total_interval=_limits(*mean_interval(total)),
+        faithfulness=float(graphs.mean()) / mean,
+        faithfulness_interval=_limits(*ratio_interval(graphs, total)),
+        completeness=float(without.mean()) / mean,
+        completeness_interval=_limits(*ratio_interval(without, total)),
+        leak=float(leak.mean()) / mean,
+        selection_faithfulness=graph.share,
+        random_faithfulness=tuple(map(float, random)),
+        target=target,
+        candidates=len(tracer.parts),
+        nodes=_nodes(graph.kept, item_means(measured.nodes, items), total, tracer.name),
+        edges=_edges(graph, item_means(measured.links, items), mean, tracer.name),
+        maps=maps,
+        provenance=provenance,
+    )
+    return replace(result, warnings=(*_warnings(result), *left_out))
+
+
+def _limits(low: Any, high: Any) -> tuple[float, float]:
+    return float(low), float(high)
+
+
+def _nodes(
+    kept: Sequence[SitePart], effects: Floats, total: Floats, objective: str
+) -> tuple[GraphNode, ...]:
+    ends, found = EffectTable.of(total[:, None]), EffectTable.of(effects)
+
+    def node(address: str, kind: Any, table: EffectTable, row: int) -> GraphNode:
+        mean, low, high, q = (
+            float(each[row]) for each in (table.mean, table.low, table.high, table.q)
+        )
+        return GraphNode(address, kind, mean, low, high, mean / float(total.mean()), q)
+
+    return (
+        node(PROMPT, "prompt", ends, 0),
+        *(node(part.address, part.kind, found, row) for row, part in enumerate(kept)),
+        node(objective, "objective", ends, 0),
     )
 
 
-def _effects(
-    trials: Trials, task: str, site_sets: list[list[str]], items: int, same_length: bool
-) -> list[Effect]:
-    """Effects of the positive prompts' activations, minus those of another negative prompt.
-
-    Another prompt may have another number of tokens, so text is compared with the unpatched prompt.
-    """
-    after = patch_sites(trials, task, site_sets, items=items, same_length=same_length)
-    if same_length:
-        # Texts are patched from prompts of equal length, of which another
-        # negative one may not exist.
-        (unpatched,) = trials.draw(task, "negative", items=items, same_length=True)
-        before = unpatched.hits(*trials.target)
-        return [effect_of(hits, before, unpatched.design) for hits in after]
-    design = trials.design("negative", items)
-    prompts = design.items
-    # Shifted by one, so that each prompt is patched with another negative prompt's activations.
-    others = patch_sites(trials, task, site_sets, items=items, sources=[*prompts[1:], prompts[0]])
-    return [effect_of(*pair, design) for pair in zip(after, others, strict=True)]
-
-
-def _patches(
-    trials: Trials, sources: Sequence[str], design: Design, site_sets: Sequence[Sequence[str]]
-) -> list[list[Patch]]:
-    """Patches of each set, from prompts that are read with the seeds of those they replace."""
-    sites = _sites(site_sets)
-    prompts = [prompt for prompt in sources for _ in design.seeds[0]]
-    (run,) = trials.model.sweep(
-        prompts, design.cell_seeds, [()], paired=True, read=sites, pool="none", pictures=False
-    )
-    values = {site: run.site_values[site].by_step() for site in sites}
-    return [
-        [
-            Patch(f"{address.site}@{step}", values[address.site][step])
-            for address in map(parse, site_set)
-            # An address without steps means all steps at which the site was read.
-            for step in (address.steps or tuple(values[address.site]))
-        ]
-        for site_set in site_sets
+def _edges(graph: _Graph, effects: Floats, total: float, objective: str) -> tuple[GraphEdge, ...]:
+    names = {index: part.address for index, part in enumerate(graph.kept)}
+    table = EffectTable.of(effects)
+    edges = [
+        GraphEdge(
+            {**names, END: PROMPT}[sender],
+            {**names, END: objective}[receiver],
+            float(table.mean[row]),
+            float(table.low[row]),
+            float(table.high[row]),
+            float(table.mean[row]) / total,
+            float(table.q[row]),
+        )
+        for row, (sender, receiver) in enumerate(graph.links)
     ]
+    return tuple(sorted(edges, key=lambda edge: -abs(edge.effect)))
 
 
-def _sites(site_sets: Sequence[Sequence[str]]) -> list[str]:
-    """The sites of all sets, without steps."""
-    return list(dict.fromkeys(parse(address).site for sites in site_sets for address in sites))
-
-
-def _outputs_or_all(blocks: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Only the whole outputs, if any block has one; otherwise all sites."""
-    outputs = {
-        block: [f"{block}/out"] for block, sites in blocks.items() if f"{block}/out" in sites
-    }
-    return outputs or blocks
-
-
-def _has_tokens(trials: Trials, site: str) -> bool:
-    return bool(trials.model.hooks_by_address[site].text_window)
+def _warnings(result: TraceResult) -> list[EvidenceWarning]:
+    found = []
+    if result.replicates == "seeds":
+        text = (
+            "There is one pair of prompts: the graph is that of these two prompts, and the "
+            "intervals are over their seeds alone."
+        )
+        found.append(EvidenceWarning("one-phrase", text))
+    elif result.evaluation < MIN_PAIRS:
+        text = (
+            f"{result.evaluation} pairs measure the graph; {MIN_PAIRS} or more are needed for a "
+            "claim about others."
+        )
+        found.append(EvidenceWarning("few-items", text))
+    if abs(result.leak) > LEAK:
+        text = (
+            f"{result.leak:.0%} of the effect pass none of the sites that were traced: add sites "
+            "that all paths go through."
+        )
+        found.append(EvidenceWarning("incomplete", text))
+    if abs(1 - result.faithfulness) > 1 - result.target:
+        text = (
+            f"The graph carries {result.faithfulness:.0%} of the effect, and {result.target:.0%} "
+            f"were asked for; it carried {result.selection_faithfulness:.0%} in the half that it "
+            "was chosen on."
+        )
+        found.append(EvidenceWarning("insufficient", text))
+    return found

@@ -29,16 +29,16 @@ from clerestory.causal.baselines import (
     read_selection,
 )
 from clerestory.causal.control import SMALLEST_EFFECT, control_warnings
+from clerestory.causal.effect_maps import (
+    MAP_ITEMS,
+    MIN_SAME_LENGTH,
+    measure_maps,
+    patch_sites,
+    prompting_fields,
+)
 from clerestory.causal.parts import Parts
 from clerestory.causal.results import UnitEffect, VerificationResult
 from clerestory.causal.shifts import Shift, shift_along
-from clerestory.causal.tracing import (
-    MAP_ITEMS,
-    MIN_SAME_LENGTH,
-    patch_sites,
-    prompting_fields,
-    trace_maps,
-)
 from clerestory.causal.trials import Trials, matched_prompts, with_seeds
 from clerestory.classifiers import Classifier
 from clerestory.contrasts.evidence import Finding
@@ -176,7 +176,7 @@ def verify(
             lambda: _measure_units(findings, trials, selected, criteria, provenance),
         )
         # Maps draw hundreds of ranges: one seed of each item.
-        map_fields = trace_maps(trials.with_seeds(1), measured) if maps else {}
+        map_fields = measure_maps(trials.with_seeds(1), measured) if maps else {}
     warnings = (
         *findings.warnings,
         *control_warnings(
