@@ -132,30 +132,18 @@ def random_dictionary(trained: Any, recording: Any, site: Site) -> Any:
         site: The site.
 
     Returns:
-        Random directions, of which a threshold keeps as many per position, on the average, as the
-        trained dictionary has.
+        The one of `matched_random`, which `clerestory dictionary evaluate` compares with too.
     """
     import torch
 
-    from clerestory.dictionaries import Dictionary
-    from clerestory.dictionaries.kinds.batchtopk import BatchTopK
+    from clerestory.dictionaries.baselines import matched_random
 
     recorded = recording.read(site.address).to_numpy()
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(recorded))[:CALIBRATED])
     rows = recorded[chosen].reshape(-1, recorded.shape[-1])
     values = torch.from_numpy(rows[np.isfinite(rows).all(1)].astype(np.float32))
-    values = values[:: max(1, len(values) // 8192)]
-    active = (trained.encode(values) > 0).float().mean().item()
-    fields = {"normalization": trained.normalization, "site": site.address}
-    every = Dictionary.random(
-        trained.width, trained.latents, activation=BatchTopK(0.0, k=1), **fields
-    )
-    threshold = np.quantile(every.encode(values).numpy(), 1 - active)
-    k = max(1, round(active * trained.latents))
-    return Dictionary.random(
-        trained.width, trained.latents, activation=BatchTopK(float(threshold), k=k), **fields
-    )
+    return matched_random(trained, values[:: max(1, len(values) // 8192)])
 
 
 def find_class(recorded: FactorActivations, factor: str, level: str) -> Any:

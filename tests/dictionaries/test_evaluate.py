@@ -12,13 +12,18 @@ from helpers.dictionaries import identity_dictionary, latents_of, small_dictiona
 
 from clerestory.classifiers import load_classifier
 from clerestory.dictionaries import DictionaryEvaluation, evaluate
-from clerestory.dictionaries.baselines import constant_dictionary, matched_random
+from clerestory.dictionaries.baselines import (
+    constant_dictionary,
+    matched_random,
+    with_fitted_length,
+)
 from clerestory.dictionaries.figures import measure
 from clerestory.dictionaries.kinds.batchtopk import BatchTopK
 from clerestory.dictionaries.kinds.groupmax import GroupMax
 from clerestory.dictionaries.kinds.jumprelu import JumpReLU
 from clerestory.dictionaries.kinds.relu import ReLU
 from clerestory.dictionaries.kinds.topk import TopK
+from clerestory.dictionaries.normalization import Normalization
 from clerestory.dictionaries.sources import Rows
 from clerestory.dictionaries.training_prompts import prompt_metadata
 from clerestory.errors import (
@@ -175,18 +180,39 @@ def test_the_random_dictionary_has_the_size_kind_and_active_latents(kind):
     generator = np.random.default_rng(0)
     # Far from 0 and of another length in each unit, so that a scale or mean of 1 would not do.
     values = (generator.normal(size=(500, 8)) * np.arange(1, 9) + 50).astype(np.float32)
-    rows = Rows(values, np.zeros(500, int), np.full(500, np.nan))
-    dictionary = dataclasses.replace(small_dictionary(8), activation=KINDS[kind])
-    random = matched_random(dictionary, rows, 5.0, seed=1)
+    rows, values = Rows(values, np.zeros(500, int), np.full(500, np.nan)), torch.tensor(values)
+    own = small_dictionary(8)
+    # Five of its latents are active: those that would be the largest of a row without a kind.
+    shift = np.quantile(((values @ own.encoder + own.encoder_bias).numpy()), 1 - 5 / 40)
+    own = dataclasses.replace(own, encoder_bias=own.encoder_bias - float(shift))
+    dictionary = dataclasses.replace(own, activation=KINDS[kind])
+    l0 = measure(dictionary, rows)["l0"]
+    assert 2 < l0 < 8
+    random = matched_random(dictionary, values, seed=1)
     assert (random.kind, random.latents, random.width) == (kind, 40, 8)
-    figures = measure(random, rows)
-    assert figures["l0"] == pytest.approx(5.0, abs=0.3)
-    assert figures["explained_variance"] > 0.05
+    assert measure(random, rows)["l0"] == pytest.approx(l0, abs=0.3)
+    assert torch.allclose(random.decoder.norm(dim=1), torch.ones(40))
+    fitted = with_fitted_length(random, values)
+    assert torch.equal(fitted.encode(values), random.encode(values))
+    explained = measure(fitted, rows)["explained_variance"]
+    assert explained > 0.05 and explained > measure(random, rows)["explained_variance"]
     for factor in (0.9, 1.1):
-        other = dataclasses.replace(random, decoder=random.decoder * factor)
-        assert measure(other, rows)["explained_variance"] < figures["explained_variance"]
-    assert matched_random(dictionary, rows, 5.0, seed=1).digest == random.digest
-    assert matched_random(dictionary, rows, 5.0, seed=2).digest != random.digest
+        other = dataclasses.replace(fitted, decoder=fitted.decoder * factor)
+        assert measure(other, rows)["explained_variance"] < explained
+    assert matched_random(dictionary, values, seed=1).digest == random.digest
+    assert matched_random(dictionary, values, seed=2).digest != random.digest
+
+
+def test_a_random_dictionary_normalises_as_the_other_does_where_it_does():
+    values = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) * 3 + 5
+    plain = small_dictionary(8)
+    normalization = matched_random(plain, values).normalization
+    assert torch.allclose(normalization.mean, values.mean(0), atol=1e-4)
+    given = Normalization(mean=torch.arange(8.0), scale=torch.full((8,), 2.0))
+    with_own = dataclasses.replace(plain, normalization=given)
+    assert matched_random(with_own, values).normalization is given
+    alike = torch.ones(20, 8)
+    assert matched_random(plain, alike).normalization.scale is None
 
 
 def test_an_attached_dictionary_is_evaluated_by_its_name(model):

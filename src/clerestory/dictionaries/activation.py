@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -153,13 +154,13 @@ def threshold_at(values: Tensor, l0: float) -> float:
         l0: Values per row that are to be above it.
 
     Returns:
-        A value that is itself not above it, or one below all values.
+        The quantile, between the two values that it parts; one below all values where all are to
+        be above it.
     """
-    flat = values.flatten()
-    place = round(l0 * len(values)) + 1
-    if place > len(flat):
-        return float(flat.min()) - 1
-    return float(flat.topk(place, sorted=False).values.min())
+    share = l0 / values.shape[1]
+    if round(share * values.numel()) >= values.numel():
+        return float(values.min()) - 1
+    return float(np.quantile(values.detach().cpu().numpy(), 1 - share))
 
 
 def kind_of(activation: Activation) -> str:

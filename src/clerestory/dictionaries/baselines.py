@@ -12,67 +12,97 @@ from torch import Tensor
 from clerestory.dictionaries.activation import threshold_at
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.kinds.relu import ReLU
+from clerestory.dictionaries.normalization import Normalization
 from clerestory.dictionaries.sources import Rows
 from clerestory.dictionaries.stream import estimate
 from clerestory.errors import DictionaryError
 from clerestory.models.core.latents import MAX_VALUES
 
-__all__ = ["constant_dictionary", "matched_random"]
+__all__ = ["constant_dictionary", "matched_random", "some_values", "with_fitted_length"]
 
 TOLERANCE = 0.05
 """Share by which the active latents may exceed their target without a bias of the encoder."""
 
 
 @torch.no_grad()
-def matched_random(dictionary: Dictionary, rows: Rows, l0: float, seed: int = 0) -> Dictionary:
+def matched_random(dictionary: Dictionary, values: Tensor, seed: int = 0) -> Dictionary:
     """A random dictionary with the size, the kind and the number of active latents of another.
 
-    Its directions are random. Everything else is fitted to the activations, so that it is not
-    worse for a wrong mean or length: values are normalised by their mean and variance, and decoded
-    values are scaled by one factor with the smallest squared error.
+    Its directions are random, of length one; its encoder is their transpose. Values are normalised
+    as the other dictionary does; where that does not, by their mean and variance, so that the
+    random one is not worse for a wrong mean or length.
 
     Args:
-        dictionary: The dictionary that it is the baseline of.
-        rows: Activations of the site.
-        l0: Latents per position that it is to have on these.
+        dictionary: The dictionary that it is the baseline of, on the CPU.
+        values: Activations of the site, `[row, unit]`: as many latents per row as the other
+            dictionary has on these, on average, are active.
         seed: Seed of its directions.
 
     Returns:
         The random dictionary, on the CPU.
     """
-    # The latents of all rows may not fit into memory.
-    count = max(1, MAX_VALUES // dictionary.latents)
-    order = np.random.default_rng(seed).permutation(len(rows))[:count]
-    values = torch.from_numpy(np.ascontiguousarray(rows.values[np.sort(order)]))
-    try:
-        normalization = estimate(torch.from_numpy(rows.values), "standard")
-    except DictionaryError:  # activations that are all alike have no scale
-        normalization = estimate(torch.from_numpy(rows.values), "none")
+    share = (dictionary.encode(values) > 0).float().mean().item()
+    l0 = share * dictionary.latents
     random = Dictionary.random(
         dictionary.width,
         dictionary.latents,
         seed=seed,
         activation=ReLU(),
-        normalization=normalization,
+        normalization=_normalization(dictionary, values),
         site=dictionary.site,
     )
-    scaled = normalization.apply(values)
-    before = scaled @ random.encoder
-    random = replace(random, activation=dictionary.activation.to("cpu").at_l0(before, l0))
+    before = random.normalization.apply(values.float()) @ random.encoder
+    random = replace(random, activation=dictionary.activation.at_l0(before, l0))
     if _l0(random.activation(before)) > (1 + TOLERANCE) * l0 and random.activation.elementwise:
         # A kind without a threshold of its own, whose number follows from the encoder's bias.
         shift = max(0.0, threshold_at(before, l0))
         random = replace(random, encoder_bias=random.encoder_bias - shift)
-    return _with_length(random, scaled)
+    return random
 
 
-def _with_length(random: Dictionary, scaled: Tensor) -> Dictionary:
-    """The dictionary with its decoder scaled by the factor with the smallest squared error."""
-    latents = random.activation(scaled @ random.encoder + random.encoder_bias)
-    decoded = (latents @ random.decoder).double()
+def _normalization(dictionary: Dictionary, values: Tensor) -> Normalization:
+    if dictionary.normalization.tensors():
+        return dictionary.normalization
+    try:
+        return estimate(values, "standard")
+    except DictionaryError:  # activations that are all alike have no scale
+        return estimate(values, "none")
+
+
+@torch.no_grad()
+def with_fitted_length(dictionary: Dictionary, values: Tensor) -> Dictionary:
+    """A dictionary whose decoder is scaled by the factor with the smallest squared error.
+
+    Directions of length one decode too much where several that are active are alike: as the
+    baseline of a reconstruction a random dictionary is fitted so far. Its latents stay the same.
+
+    Args:
+        dictionary: The dictionary.
+        values: Activations of the site, `[row, unit]`.
+
+    Returns:
+        A copy.
+    """
+    scaled = dictionary.normalization.apply(values.float()).double()
+    decoded = (dictionary.encode(values) @ dictionary.decoder).double()
     length = decoded.square().sum()
-    factor = float((decoded * scaled.double()).sum() / length) if length > 0 else 1.0
-    return replace(random, decoder=random.decoder * factor)
+    factor = float((decoded * scaled).sum() / length) if length > 0 else 1.0
+    return replace(dictionary, decoder=dictionary.decoder * factor)
+
+
+def some_values(rows: Rows, latents: int, seed: int = 0) -> Tensor:
+    """Evenly drawn rows, as many as have latents that fit into memory.
+
+    Args:
+        rows: Activations of a site.
+        latents: Number of latents of each row.
+        seed: Draws them.
+
+    Returns:
+        `[row, unit]`, in the order of the rows.
+    """
+    order = np.random.default_rng(seed).permutation(len(rows))[: max(1, MAX_VALUES // latents)]
+    return torch.from_numpy(np.ascontiguousarray(rows.values[np.sort(order)]))
 
 
 def _l0(latents: Tensor) -> float:

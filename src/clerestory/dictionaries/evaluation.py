@@ -25,7 +25,12 @@ from clerestory.classifiers import Classifier, factor_of, load_classifier
 from clerestory.classifiers.base import classifier_name
 from clerestory.contrasts.limitations import FEWEST_ITEMS, RECOMMENDED_ITEMS
 from clerestory.contrasts.sample_warnings import ONE_POSITION
-from clerestory.dictionaries.baselines import constant_dictionary, matched_random
+from clerestory.dictionaries.baselines import (
+    constant_dictionary,
+    matched_random,
+    some_values,
+    with_fitted_length,
+)
 from clerestory.dictionaries.dictionary import Dictionary
 from clerestory.dictionaries.evaluation_results import (
     MEAN,
@@ -319,7 +324,9 @@ def _measure_activations(
             progress=report,
         )
         figures = _figures(task.dictionary, activations.rows)
-        random = matched_random(task.dictionary, activations.rows, figures.l0, task.seed)
+        values = some_values(activations.rows, task.dictionary.latents, task.seed)
+        random = matched_random(task.dictionary.to("cpu"), values, task.seed)
+        random = with_fitted_length(random, values)
         baselines.append(random)
         if parts.folder is not None:
             folder = parts.folder / BASELINE
