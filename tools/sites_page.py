@@ -51,6 +51,7 @@ TAPS = {
     "condition_k": "keys from the condition in a joint attention; so `condition_v`",
     "second_attn": "what the picture's second attention gives (Stable Diffusion 3.5)",
     "second_q": "queries of the second attention; so `second_k`, `second_v`, `second_z`",
+    "update": "what an attention of a UNet adds to its map, its output minus its input",
     "out": "a convolutional block's map, or an attention's as a map",
     "pooled": "a pooled text embedding",
     "embedding": "the image embedding between prior and denoiser",

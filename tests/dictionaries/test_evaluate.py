@@ -136,6 +136,31 @@ def test_figures_are_those_of_numpy_and_of_plain_edits(model):
     assert result.condition("mean ablation").recovered == 0
 
 
+TEXT = "text.blocks.1/resid"
+
+
+def test_at_text_sites_padding_counts_and_the_prompts_own_tokens_stand_beside(model):
+    dictionary = small_dictionary(width(model, TEXT), site=TEXT)
+    result = evaluate(model, dictionary, PROMPTS, **HOW)
+    own = model.family.text_windows["text"].token_mask(PROMPTS).repeat_interleave(2, 0).numpy()
+    run = model.run(PROMPTS, SEEDS, read=[TEXT], pool="none")
+    values = run.read(TEXT)[:, 0].to_numpy()
+    for figures, chosen in ((result.activations, np.ones_like(own)), (result.tokens, own)):
+        rows = values[chosen]
+        assert figures.rows == chosen.sum()
+        expected = measure(dictionary, Rows(rows, np.zeros(len(rows), int), np.zeros(len(rows))))
+        assert figures.explained_variance == pytest.approx(expected["explained_variance"], abs=1e-5)
+        assert (figures.l0, figures.dead) == pytest.approx((expected["l0"], expected["dead"]))
+    assert result.tokens.rows < result.activations.rows
+    assert "at the prompts' own tokens" in result.summary()
+    # Pictures are drawn with every position replaced.
+    edited = model.run(PROMPTS, SEEDS, edits=[Decode(TEXT, dictionary)]).pictures
+    expected = pytest.approx(rms(edited, run.pictures), abs=2e-3)
+    assert result.condition("reconstruction").rms == expected
+    without = evaluate(model, small_dictionary(32, site=EMBEDDING), PROMPTS, **HOW)
+    assert without.tokens is None and "own tokens" not in without.summary()
+
+
 def test_a_dictionary_of_no_latents_is_the_ablation_to_its_bias(model):
     read = model.run(PROMPTS, SEEDS, read=[EMBEDDING], pictures=False).read(EMBEDDING).to_numpy()
     mean = read.reshape(-1, read.shape[-1]).mean(0, dtype=float)

@@ -140,3 +140,21 @@ def test_samples_of_large_dictionaries_are_cached(model, monkeypatch):
     assert (cache.hits, cache.misses) == (2, 4)
     large = Scale(f"{EMBEDDING}[0]", 2.0)
     assert large.tensor_digest is None
+
+
+@pytest.mark.parametrize("positions", ["all", "tokens"])
+def test_padding_is_reconstructed_too_unless_tokens_alone_are_asked_for(model, positions):
+    dictionary = small_dictionary(width(model, TEXT))
+    edit = Reconstruct(TEXT, dictionary, positions=positions)
+    before, after = (
+        model.run(PROMPTS, read=[TEXT], pool="none", pictures=False, edits=edits).read(TEXT)[:, 0]
+        for edits in ([], [edit])
+    )
+    own = model.family.text_windows["text"].token_mask(PROMPTS).numpy()
+    # A start token, a few words, and padding up to the window's end.
+    assert not own[:, 0].any() and not own[:, -1].any() and own.sum() > len(PROMPTS)
+    decoded = latents_of(dictionary, before.to_numpy()) @ dictionary.decoder
+    expected = (decoded + dictionary.decoder_bias).numpy()
+    if positions == "tokens":
+        expected = np.where(own[..., None], expected, before)
+    np.testing.assert_allclose(after, expected, atol=1e-5)

@@ -87,7 +87,7 @@ def test_a_patch_of_one_sample_goes_into_all():
         Patch("a/b", sample[:, :2])(VALUE)
 
 
-@pytest.mark.parametrize("positions", ["last", "tokens:cat", "all"])
+@pytest.mark.parametrize("positions", ["last", "tokens", "tokens:cat", "all"])
 def test_an_edit_is_made_at_the_positions_that_it_names(positions):
     model = tiny_model()
     edit = Add(SITE, np.ones(UNITS), positions=positions)
@@ -100,7 +100,9 @@ def test_an_edit_is_made_at_the_positions_that_it_names(positions):
     window = model.family.text_windows["text"]
     real, word = window.token_mask(texts).numpy(), window.word_mask(texts, "cat").numpy()
     last = np.arange(16) == (real * np.arange(16)).argmax(1)[:, None]
-    expected = {"last": last, "tokens:cat": word, "all": np.ones_like(changed)}[positions]
+    assert real.sum(1).max() < 16
+    known = {"last": last, "tokens": real, "tokens:cat": word, "all": np.ones_like(changed)}
+    expected = known[positions]
     assert (changed == expected).all()
 
 
@@ -117,7 +119,7 @@ class Foreign:
     ("edit", "words"),
     [
         (Add(SITE, np.ones(UNITS), positions="tokens:dog"), "absent from 1 of 1 prompts"),
-        (Foreign(), "write all, last or tokens:WORD"),
+        (Foreign(), "write all, tokens, last or tokens:WORD"),
         (Add("prior/embedding", np.ones(WIDTH), positions="last"), "needs a site with tokens"),
         (Add(SITE, np.ones(UNITS), positions="last", branch="both"), "branch cond"),
         (Clamp(f"{SITE}[99]", 1.0), "none of number 99"),

@@ -51,6 +51,7 @@ from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.digests import digest
 from clerestory.io.validation import to_jsonable, validate
 from clerestory.models import Edit, Model
+from clerestory.models.core.latents import base_of, check_site
 from clerestory.models.core.types import OPTION_NAMES, Branch
 from clerestory.models.provenance import model_identity, provenance_of
 from clerestory.recordings.prompts import prompt_table
@@ -106,7 +107,8 @@ def evaluate(
         **options: Options of the model's pipeline, as in `run`.
 
     Returns:
-        Figures of the activations, by step as well, and of the pictures: their distance from the
+        Figures of the activations, by step as well, at text sites also of the prompts' own tokens
+        alone, and of the pictures: their distance from the
         unedited ones and the agreement of classifiers, beside a random dictionary of the same size,
         kind and number of active latents, and the mean of the activations at each step.
 
@@ -162,6 +164,7 @@ def _evaluate(
         seeds=task.design.seeds,
         activations=measured.activations,
         random=measured.random,
+        tokens=measured.tokens,
         conditions=figures,
         warnings=tuple(_warnings(task, figures, shared_seeds=shared_seeds)),
         provenance=provenance_of(task.model, task.settings()),
@@ -203,6 +206,7 @@ class _Measured:
     activations: ActivationFigures
     random: ActivationFigures
     means: tuple[_StepMean, ...]
+    tokens: ActivationFigures | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +263,7 @@ def _find_dictionary(
         if site is not None and model.sites[site].address != base:
             raise DictionaryError(f"{dictionary} is attached to {base}: leave the site out.")
     else:
-        found, base = dictionary, site or dictionary.site
+        found, base = dictionary, site
     if not isinstance(found, Dictionary):
         raise DictionaryError(
             f"A {type(found).__name__} has no reconstruction: evaluate a "
@@ -270,23 +274,14 @@ def _find_dictionary(
             "The dictionary is a transcoder: it predicts the values of another site, and has no "
             "reconstruction of the one that it encodes."
         )
-    if not base:
-        raise DictionaryError(
-            "The dictionary does not know its site: name it, with site='SITE' or --site SITE."
-        )
+    base = base_of(found, "", base, model.sites.units)
     return found, _check_site(model, found, base)
 
 
 def _check_site(model: Model, dictionary: Dictionary, base: str) -> str:
     """The address of the site; an error where the dictionary cannot be of its values."""
     found = model.sites[base]
-    if found.base:
-        raise DictionaryError(f"{base} are latents: name the site whose values are encoded.")
-    if found.shape[1] not in (None, dictionary.width):
-        raise DictionaryError(
-            f"The dictionary is for {dictionary.width} units and {found.address} has "
-            f"{found.shape[1]}: evaluate it at the site that it was trained on."
-        )
+    check_site(dictionary, "", found.address, model.sites.units)
     if found.affects_output is False:
         raise SiteError(f"Nothing reads the value of {found.address}: no picture depends on it.")
     return found.address
@@ -332,8 +327,10 @@ def _measure_activations(
             folder = parts.folder / BASELINE
             shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed here
             random.save(folder)
+        own = activations.tokens
+        tokens = None if own is None else _figures(task.dictionary, own)
         means = (_StepMean(step, tuple(mean.tolist())) for step, mean in activations.means.items())
-        return _Measured(figures, _figures(random, activations.rows), tuple(means))
+        return _Measured(figures, _figures(random, activations.rows), tuple(means), tokens)
 
     measured = parts.get("activations", _Measured, take)
     if not baselines:

@@ -110,6 +110,8 @@ class DictionaryEvaluation(PicturedResult):
         seeds: The seeds of each prompt.
         activations: Figures of the dictionary.
         random: The same of the random dictionary.
+        tokens: Figures of the dictionary at the prompts' own tokens alone, without start token and
+            padding; None where the site has no such positions.
         conditions: Figures of the pictures of each condition, in the order of `CONDITIONS`.
         warnings: Limitations of the evidence.
         provenance: The model and the options.
@@ -130,6 +132,7 @@ class DictionaryEvaluation(PicturedResult):
     conditions: tuple[PictureFigures, ...]
     warnings: tuple[EvidenceWarning, ...]
     provenance: Provenance
+    tokens: ActivationFigures | None = None
 
     def condition(self, name: str) -> PictureFigures:
         """The figures of one condition.
@@ -149,9 +152,13 @@ class DictionaryEvaluation(PicturedResult):
     def summary(self) -> str:
         figures, count = self.activations, sum(map(len, self.seeds))
         recovered = _percent(self.condition(RECONSTRUCTION).recovered)
+        own = self.tokens
+        tokens = (
+            "" if own is None else f" ({own.explained_variance:.3f} at the prompts' own tokens)"
+        )
         return (
             f"{self.latents} latents ({self.kind}) at {self.site}: explained variance "
-            f"{figures.explained_variance:.3f}, {figures.l0:.1f} latents per position, "
+            f"{figures.explained_variance:.3f}{tokens}, {figures.l0:.1f} latents per position, "
             f"{figures.dead:.1%} of them never active; pictures recovered {recovered}, by a random "
             f"dictionary {_percent(self.condition(RANDOM).recovered)} ({count} pictures of "
             f"{len(self.prompts)} prompts)"

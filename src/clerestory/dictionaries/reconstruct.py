@@ -37,7 +37,9 @@ class _Settings:
 class Reconstruct(SiteEdit):
     """Replaces the values of a site by a dictionary's reconstruction, `decode(encode(value))`.
 
-    What the dictionary cannot reconstruct is lost; an edit of latents leaves it as it is.
+    What the dictionary cannot reconstruct is lost; an edit of latents leaves it as it is. At text
+    sites start token and padding are replaced too, since a dictionary stands for the whole value,
+    and most denoisers attend to padding; `positions="tokens"` leaves them as they are.
 
     Attributes:
         dictionary: A sparse autoencoder of the site; computed in float32.

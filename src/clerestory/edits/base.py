@@ -52,7 +52,7 @@ __all__ = [
 MAX_NUMBER = float(np.finfo(np.float32).max)
 """Limit of settings: edits compute in float32."""
 EditBranch = Branch | Literal["both"]
-Positions = Annotated[str, Field(pattern=r"^(all|last|tokens:.+)$")]
+Positions = Annotated[str, Field(pattern=r"^(all|last|tokens|tokens:.+)$")]
 
 
 class Affine(NamedTuple):
@@ -78,7 +78,8 @@ class SiteEdit:
     Attributes:
         site: Address of the site, perhaps at some steps (`denoiser.mid.res.0/out@3,4`).
         branch: Branch of guidance that is changed.
-        positions: `all`; at text sites also `last` (end of text) or `tokens:WORD`.
+        positions: `all`, padding included; at text sites also `tokens` (the prompt's own, without
+            padding), `last` (end of text) or `tokens:WORD`.
         region: Where in the picture, at sites with positions of the picture: a mask `[y, x]` of the
             whole picture (booleans, or shares from 0 to 1), resampled by area; a name (`left half`,
             `right half`, `top half`, `bottom half`, `centre`); or a word of the prompt, whose

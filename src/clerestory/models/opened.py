@@ -167,11 +167,12 @@ class OpenedModel:
 
         Raises:
             DictionaryError: The name is taken, the dictionary names no site, or the site has
-                another number of units.
+                another number of units or other values; the message lists sites that fit.
             SiteError: The model has no such site.
         """
-        base = self.sites[base_of(dictionary, name, site)]
-        attached = attached_to(dictionary, name, base.address, base.shape[1], self._dictionaries)
+        units = self.sites.units
+        base = self.sites[base_of(dictionary, name, site, units)].address
+        attached = attached_to(dictionary, name, base, units, self._dictionaries)
         self._dictionaries[name] = attached
         self._sites = self._hooks = None
         return attached.address

@@ -111,7 +111,8 @@ class Recording:
                 under this name.
             SiteError: The site was not recorded.
         """
-        wanted = base_of(dictionary, name, site)
+        units = {address: layout.shape[-1] for address, layout in self.store.layouts.items()}
+        wanted = base_of(dictionary, name, site, units)
         recorded = f"{wanted}:{name}"
         if recorded in self.store.layouts:
             # The base site need not have been recorded.
@@ -123,7 +124,7 @@ class Recording:
             raise DictionaryError(
                 f"{self.store.folder} has some units of {base} only, and a dictionary encodes all."
             )
-        attached = attached_to(dictionary, name, base, layout.shape[-1], self._dictionaries)
+        attached = attached_to(dictionary, name, base, units, self._dictionaries)
         self._dictionaries[name] = attached
         return attached.address
 

@@ -1,6 +1,7 @@
 """Folders of sdxl-unbox (Surkov et al. 2024): `config.json` and a pickle, `state_dict.pth`.
 
-Its dictionaries are of what a transformer block adds, the output minus the input.
+Its dictionaries are of what an attention of the UNet adds to its map, its output minus its input:
+the sites `denoiser.….attn.N/update`.
 """
 
 from __future__ import annotations
@@ -52,5 +53,11 @@ class SDXLUnbox(Format):
             take(tensors, file, "pre_bias"),
             TopK(read_k(config, path)),
             apply_b_dec_to_input=True,
-            metadata={"format": "sdxl-unbox", "trained_on": "output minus input of the block"},
+            metadata={
+                "format": "sdxl-unbox",
+                # Published folders have the module's name in theirs.
+                "hookpoint": path.resolve().name,
+                "trained_on": "output minus input",
+                "tap": "update",
+            },
         )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from clerestory.errors import DictionaryError, EditError
+from clerestory.errors import DictionaryError, EditError, SiteError
 from clerestory.models.core.attachment import Tap
 from clerestory.models.core.edit_application import apply_edit
 from clerestory.models.core.family import SiteHook, TapCallback
@@ -32,11 +32,16 @@ __all__ = [
     "add_latent_edit",
     "attached_to",
     "base_of",
+    "check_site",
     "hooks_with_latents",
     "make_tap",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+ORIGINS = ("hookpoint", "hook_name", "hook_name_out", "trained_on")
+"""Fields of the metadata by which other libraries say where a dictionary was trained."""
+SHOWN = 3
+"""Sites that a message lists."""
 MAX_VALUES = 2**26
 """Latents that are computed at a time, 256 MiB: those of a whole batch of maps may not fit."""
 
@@ -274,50 +279,123 @@ def make_tap(
     )
 
 
-def base_of(dictionary: DictionaryLike, name: str, site: str | None) -> str:
+def base_of(
+    dictionary: DictionaryLike, name: str, site: str | None, units: Mapping[str, int | None]
+) -> str:
     """The address of the site that a dictionary is to be attached to.
 
     Args:
         dictionary: The dictionary.
-        name: Its name, for the message.
+        name: Its name, for the message; "" for one that is not attached.
         site: The address that the caller gave, if any.
+        units: Numbers of units of the sites that there are, by address; None where unknown.
 
     Returns:
         That address, or the one that the dictionary was trained on.
 
     Raises:
         DictionaryError: There is neither.
+        SiteError: There is no site that the dictionary was trained on.
     """
     base = site or getattr(dictionary, "site", "")
+    option = f"--dictionary SITE:{name}=FOLDER" if name else "--site SITE"
+    how = f"name it, with site='SITE' or {option}"
     if not base:
         raise DictionaryError(
-            f"The dictionary {name!r} does not know its site: name it, with site='SITE' or "
-            f"--dictionary SITE:{name}=FOLDER."
+            f"{_label(name)} does not know its site{_origin(dictionary)}: {how}."
+            f"{_fitting(dictionary, units)}"
+        )
+    # What the caller gave may be a pattern, and is looked up with its own message.
+    if not site and base not in units and f"{base}:{name}" not in units:
+        raise SiteError(
+            f"{_label(name)} was trained at {base[:80]!r}, and there is no such site here: "
+            f"if another has the same values, {how}.{_fitting(dictionary, units)}"
         )
     return base
+
+
+def _label(name: str) -> str:
+    return f"The dictionary {name!r}" if name else "The dictionary"
+
+
+def _origin(dictionary: DictionaryLike) -> str:
+    """What the file of a dictionary says of where it was trained, in brackets."""
+    metadata = getattr(dictionary, "metadata", None) or {}
+    known = [f"{key} {metadata[key]!r:.80}" for key in ORIGINS if metadata.get(key)]
+    return f" (its file has {', '.join(known)})" if known else ""
+
+
+def _fitting(dictionary: DictionaryLike, units: Mapping[str, int | None]) -> str:
+    """A sentence that names sites with as many units as the dictionary."""
+    width, tap = getattr(dictionary, "width", None), _tap_of(dictionary)
+    sites = [
+        address
+        for address, count in units.items()
+        if count == width and ":" not in address and (not tap or address.endswith(f"/{tap}"))
+    ]
+    what = f"{width} units" + (f" and the tap {tap}" if tap else "")
+    if not sites:
+        return "" if None in units.values() else f" No site here has {what}."
+    more = f" and {len(sites) - SHOWN} more" if len(sites) > SHOWN else ""
+    return f" Sites with {what}: {', '.join(sites[:SHOWN])}{more}."
+
+
+def _tap_of(dictionary: DictionaryLike) -> str:
+    """The tap whose values a dictionary encodes; "" where any may be."""
+    return str((getattr(dictionary, "metadata", None) or {}).get("tap") or "")
+
+
+def check_site(
+    dictionary: DictionaryLike, name: str, base: str, units: Mapping[str, int | None]
+) -> None:
+    """Check that a dictionary fits a site.
+
+    Args:
+        dictionary: The dictionary.
+        name: Its name, for the message; "" for one that is not attached.
+        base: Address of the site.
+        units: Numbers of units of the sites that there are, by address; None where unknown.
+
+    Raises:
+        DictionaryError: The site has another number of units, are latents, or has another tap than
+            the dictionary's metadata name.
+    """
+    if ":" in base:
+        raise DictionaryError(f"{base} are latents already: a dictionary encodes a model's values.")
+    if units[base] not in (None, dictionary.width):
+        raise DictionaryError(
+            f"{_label(name)} is for {dictionary.width} units and {base} has "
+            f"{units[base]}: name the site that it was trained on.{_fitting(dictionary, units)}"
+        )
+    tap = _tap_of(dictionary)
+    if tap and not base.endswith(f"/{tap}"):
+        raise DictionaryError(
+            f"{_label(name)} encodes values of the tap {tap}{_origin(dictionary)}, and "
+            f"{base} has others.{_fitting(dictionary, units)}"
+        )
 
 
 def attached_to(
     dictionary: DictionaryLike,
     name: str,
     base: str,
-    units: int | None,
+    units: Mapping[str, int | None],
     others: Mapping[str, AttachedDictionary],
 ) -> AttachedDictionary:
-    """Check that a dictionary fits a site.
+    """Attach a dictionary to a site that it fits.
 
     Args:
         dictionary: The dictionary.
         name: Its name.
         base: Address of the site.
-        units: The site's number of units; None where it is not known.
+        units: Numbers of units of the sites that there are, by address; None where unknown.
         others: Dictionaries that are attached already, by name.
 
     Returns:
         The attached dictionary.
 
     Raises:
-        DictionaryError: The name is taken or not valid, or the site has another number of units.
+        DictionaryError: The name is taken or not valid, or the site is not one of its values.
     """
     if not isinstance(dictionary, DictionaryLike):
         raise DictionaryError(
@@ -333,13 +411,7 @@ def attached_to(
             f"A dictionary called {name!r} is attached to {others[name].base} already: detach it, "
             "or choose another name."
         )
-    if ":" in base:
-        raise DictionaryError(f"{base} are latents already: a dictionary encodes a model's values.")
-    if units is not None and units != dictionary.width:
-        raise DictionaryError(
-            f"The dictionary {name} is for {dictionary.width} units and {base} has {units}: attach "
-            "it to the site that it was trained on."
-        )
+    check_site(dictionary, name, base, units)
     return AttachedDictionary(name, base, dictionary)
 
 

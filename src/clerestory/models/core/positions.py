@@ -1,4 +1,4 @@
-"""Some positions only: edits at the end-of-text token or at the tokens of a word."""
+"""Some positions only: edits at a prompt's tokens, its end-of-text token, or those of a word."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = ["ALL_POSITIONS", "MaskedEdit", "restrict_positions", "word_mask"]
 
 ALL_POSITIONS = "all"
 LAST_POSITION = "last"
+TOKEN_POSITIONS = "tokens"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ class MaskedEdit:
 def restrict_positions(
     edit: Edit,
     window: str,
+    token_mask: Callable[[str], Tensor],
     end_mask: Callable[[str], Tensor],
     word_mask: Callable[[str, str], Tensor],
 ) -> Edit:
@@ -68,7 +70,8 @@ def restrict_positions(
     Args:
         edit: Any edit; one without `positions`, or with `all`, comes back as it is.
         window: The text window of the edit's site; "" if positions are not tokens.
-        end_mask: From a window to its real tokens up to end-of-text, bool `[sample, token]`.
+        token_mask: From a window to its real tokens, bool `[sample, token]`.
+        end_mask: From a window to its real tokens up to end-of-text.
         word_mask: From a window and a word to the word's tokens.
 
     Returns:
@@ -85,6 +88,8 @@ def restrict_positions(
             f"The edit at {edit.site} has positions {positions!r}, which needs a site with "
             "tokens and branch cond."
         )
+    if positions == TOKEN_POSITIONS:
+        return MaskedEdit(edit, token_mask(window))
     if positions == LAST_POSITION:
         mask = end_mask(window)
         indices = torch.arange(mask.shape[1], device=mask.device)
@@ -93,7 +98,8 @@ def restrict_positions(
     word = positions.removeprefix(TOKENS_PREFIX).strip()
     if not positions.startswith(TOKENS_PREFIX) or not word:
         raise EditError(
-            f"Positions {positions!r} of the edit at {edit.site}: write all, last or tokens:WORD."
+            f"Positions {positions!r} of the edit at {edit.site}: write all, tokens, last or "
+            "tokens:WORD."
         )
     return MaskedEdit(edit, word_mask(window, word))
 

@@ -358,6 +358,7 @@ class Sweep:
         restricted = restrict_positions(
             batch_edit,
             hook.text_window,
+            lambda window: windows(window).token_mask(texts),
             lambda window: windows(window).end_mask(texts),
             lambda window, word: word_mask(windows(window), texts, word),
         )

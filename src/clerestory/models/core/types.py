@@ -201,6 +201,11 @@ class Sites(Mapping[str, Site]):
     def __len__(self) -> int:
         return len(self._sites)
 
+    @property
+    def units(self) -> Mapping[str, int | None]:
+        """Numbers of units by address; None where a number is not known before a run."""
+        return self._units
+
     @checked(SiteError)
     def match(self, patterns: str | Sequence[str]) -> list[Site]:
         """The sites that patterns name.

@@ -375,6 +375,9 @@ def unet_hooks(path: str, unet: Any, text_window: str = "", window: int = 0) -> 
                 f"{part.address}.blocks.{index}", f"{part.path}.transformer_blocks.{index}", module
             )
             hooks += basic_hooks(inside, text_window, window)
+        if hasattr(part.module, "transformer_blocks") and hasattr(part.module, "proj_out"):
+            # What is added to the map that went in: the values of sdxl-unbox's dictionaries.
+            hooks.append(part.tap("update", "proj_out", _map_units(part.module)))
         # unCLIP's attentions have no transformer blocks in them; they join the condition to their
         # own keys and values.
         if hasattr(part.module, "to_q"):
