@@ -259,11 +259,14 @@ def _find_dictionary(
                 f"No dictionary called {dictionary!r} is attached."
                 f"{suggest(dictionary, model.dictionaries)}"
             )
-        base, found = attached.base, attached.dictionary
-        if site is not None and model.sites[site].address != base:
-            raise DictionaryError(f"{dictionary} is attached to {base}: leave the site out.")
+        found = attached.dictionary
+        if site is not None and model.sites[site].address != attached.base:
+            raise DictionaryError(
+                f"{dictionary} is attached to {attached.base}: leave the site out."
+            )
+        site = attached.base
     else:
-        found, base = dictionary, site
+        found = dictionary
     if not isinstance(found, Dictionary):
         raise DictionaryError(
             f"A {type(found).__name__} has no reconstruction: evaluate a "
@@ -274,7 +277,7 @@ def _find_dictionary(
             "The dictionary is a transcoder: it predicts the values of another site, and has no "
             "reconstruction of the one that it encodes."
         )
-    base = base_of(found, "", base, model.sites.units)
+    base = base_of(found, "", site, model.sites.units)
     return found, _check_site(model, found, base)
 
 
