@@ -38,6 +38,7 @@ from clerestory.evaluation.objectives import Objective
 from clerestory.models import Model
 from clerestory.models.core.addresses import SiteSelection
 from clerestory.models.core.finiteness import check_gradient
+from clerestory.models.core.gradient_checks import check_sites
 from clerestory.models.core.types import Sample, Step
 from clerestory.models.provenance import provenance_of
 from clerestory.reporting.progress import progress_bars
@@ -106,6 +107,7 @@ def attribution_patching(
         last_steps=last_steps,
         checkpoint=checkpoint,
     )
+    check_sites(how.sites)
     pairs.check_positions(how)
     collected = _Collected()
     with progress_bars(progress) as report:
@@ -132,6 +134,7 @@ def attribution_patching(
         independent=tuple(site for site in how.sites if site not in collected.connected),
         ig_steps=ig_steps,
         last_steps=last_steps,
+        imprecise=tuple(site for site in how.sites if site in collected.imprecise),
         provenance=provenance_of(
             model,
             {
@@ -275,6 +278,7 @@ class _Collected:
         self.clean: list[Floats] = []
         self.other: list[Floats] = []
         self.connected: set[str] = set()
+        self.imprecise: set[str] = set()
         self._batches: list[dict[Visit, tuple[Floats, Floats]]] = []
         self._visits: dict[Visit, None] = {}
 
@@ -344,6 +348,7 @@ def _multiply(
     """The gradient of the clean run times the change, for all sites at once."""
     sink = _ProductSink(corrupted.parts, how.sites)
     batch = how.differentiate(samples, how.sites, sink)
+    collected.imprecise |= {*batch.imprecise}
     collected.add(batch.objective, corrupted, sink.products)
 
 
@@ -374,7 +379,8 @@ def _integrate(
                 for visit in visits
             ]
             sink = _ProductSink(corrupted.parts, how.sites, changes, 1 / points)
-            how.differentiate(samples, {address: selection}, sink, edits)
+            batch = how.differentiate(samples, {address: selection}, sink, edits)
+            collected.imprecise |= {*batch.imprecise}
             for visit, (by_unit, by_position) in sink.products.items():
                 before = products.get(visit, (0, 0))
                 products[visit] = (before[0] + by_unit, before[1] + by_position)

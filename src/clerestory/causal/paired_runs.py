@@ -12,7 +12,7 @@ from clerestory.checks import check_minimum
 from clerestory.errors import EvidenceError, OptionError, SiteError
 from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.models import Model
-from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.addresses import SiteSelection, check_width
 from clerestory.models.core.gradients import (
     BatchGradients,
     DifferentiableObjective,
@@ -199,7 +199,7 @@ class BatchRunner:
         Returns:
             The objective and the values.
         """
-        sink = _ValueSink()
+        sink = _ValueSink(self.sites)
         batch = self._run(samples, self.sites if keeps else {}, sink, edits, values_only=True)
         return Reading(batch.objective, sink.parts)
 
@@ -261,10 +261,12 @@ class BatchRunner:
 class _ValueSink:
     """Keeps values."""
 
-    def __init__(self) -> None:
+    def __init__(self, sites: Mapping[str, SiteSelection]) -> None:
+        self._sites = sites
         self.parts: dict[Visit, Tensor] = {}
 
     def value(self, address: str, value: Tensor, step: Step) -> None:
+        check_width(address, self._sites[address].units, value.shape[-1])
         self.parts[address, step.index, step.call] = value.float().cpu().clone()
 
     def gradient(self, address: str, gradient: Tensor, step: Step) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clerestory.errors import EditError
 from clerestory.models import Model
-from clerestory.models.core.addresses import parse
+from clerestory.models.core.addresses import check_width, parse
 from clerestory.models.core.types import PerSample
 
 __all__ = ["PartPatch", "split_part"]
@@ -59,12 +59,14 @@ class PartPatch(PerSample):
 
         Raises:
             EditError: Positions do not fit.
+            SiteError: There is no such unit.
         """
         if tuple(value.shape) != self.values.shape:
             raise EditError(
                 f"The patch at {self.site} is {list(self.values.shape)} and the activation "
                 f"{list(value.shape)}: choose prompts of as many tokens."
             )
+        check_width(self.site, self.units, value.shape[-1])
         patched = torch.from_numpy(self.values).to(value.device, value.dtype)
         if self.units is None:
             return patched

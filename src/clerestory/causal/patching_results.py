@@ -98,6 +98,7 @@ class AttributionPatching(Result):
         ig_steps: Points of integrated gradients; 0 for the gradient of the clean run.
         last_steps: How many of the last denoising steps have gradients; None for all. Effects
             through the others are not in the estimates.
+        imprecise: Sites whose gradients are so small that float16 has fewer digits of them.
         provenance: Model, version and options.
     """
 
@@ -112,6 +113,7 @@ class AttributionPatching(Result):
     independent: tuple[str, ...] = ()
     ig_steps: int = 0
     last_steps: int | None = None
+    imprecise: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=lambda: Provenance(""))
 
     figures_file: ClassVar[str] = "attribution-patching.json"
@@ -165,8 +167,13 @@ class AttributionPatching(Result):
             f"Attribution patching of {self.objective} ({how}{steps}): {pairs} pairs add "
             f"{self.total:.3g}; the largest of {sum(len(e.units) for e in self.estimates.values())}"
             f" units is {first['address']} with {first['estimate']:.3g} "
-            f"({first['low']:.3g} to {first['high']:.3g})."
+            f"({first['low']:.3g} to {first['high']:.3g}).{self._imprecise_text()}"
         )
+
+    def _imprecise_text(self) -> str:
+        if not self.imprecise:
+            return ""
+        return f" float16 has few digits of the gradients at {', '.join(self.imprecise[:6])}."
 
     @override
     def plot(self, kind: PartKind = "unit") -> Any:
@@ -236,6 +243,7 @@ class AttributionPatching(Result):
             "independent": list(self.independent),
             "ig_steps": self.ig_steps,
             "last_steps": self.last_steps,
+            "imprecise": list(self.imprecise),
             "provenance": asdict(self.provenance),
         }
 
@@ -260,7 +268,7 @@ class AttributionPatching(Result):
                 tree = opened.load()
             settings = json.loads(tree.attrs["settings"])
             settings["provenance"] = Provenance(**settings["provenance"])
-            for name in ("clean_prompts", "corrupted_prompts", "independent"):
+            for name in ("clean_prompts", "corrupted_prompts", "independent", "imprecise"):
                 settings[name] = tuple(settings[name])
             # Groups come in the order of the file system's folders.
             sites = settings.pop("sites")

@@ -38,10 +38,9 @@ class DifferentiableTerms:
 
     @property
     def sites(self) -> Sequence[ObjectiveSite]:
-        """The sites of its directions, pooled as they say."""
+        """The sites of its directions, pooled as they say; one for each term."""
         terms = [term for _, term in self.objective.terms]
-        sites = [_site(term) for term in terms if isinstance(term, DirectionTerm)]
-        return list(dict.fromkeys(sites))
+        return [_site(term) for term in terms if isinstance(term, DirectionTerm)]
 
     @property
     def reads_pictures(self) -> bool:
@@ -65,6 +64,7 @@ class DifferentiableTerms:
     ) -> Tensor:
         if isinstance(term, DirectionTerm):
             read = values[_site(term)]
+            term.check_width(read.shape[-1])
             direction = torch.as_tensor(term.direction, dtype=read.dtype, device=read.device)
             # Units that the direction lacks at the end count as 0.
             return read[..., : len(direction)].mean(1) @ direction
@@ -105,4 +105,4 @@ def differentiable_terms(objective: Objective, role: Role = "evaluation") -> Dif
 
 
 def _site(term: DirectionTerm) -> ObjectiveSite:
-    return ObjectiveSite(term.site, term.pool)
+    return ObjectiveSite(term.site, term.pool, len(term.direction))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.checks import number_array
-from clerestory.errors import RegistryError, SearchError
+from clerestory.errors import RegistryError, SearchError, SiteError
 from clerestory.io.expressions import parse_expression
 from clerestory.models.core.addresses import parse
 from clerestory.types import Floats, Role
@@ -61,6 +61,21 @@ class DirectionTerm:
     def __post_init__(self) -> None:
         if self.pool not in ("mean", "max", "last") and not self.pool.startswith("tokens:"):
             raise SearchError(f"pool is {self.pool!r}; it must be mean, max, last or tokens:WORD.")
+
+    def check_width(self, width: int) -> None:
+        """Check that the site has all units of the direction.
+
+        Args:
+            width: How many units it has.
+
+        Raises:
+            SiteError: It has fewer.
+        """
+        if len(self.direction) > width:
+            raise SiteError(
+                f"The objective {self.name} reads unit {len(self.direction) - 1} of {self.site}, "
+                f"which has {width}."
+            )
 
 
 @dataclass(frozen=True)

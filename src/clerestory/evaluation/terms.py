@@ -141,6 +141,7 @@ def _label_values(
 
 def _projections(term: DirectionTerm, reading: SiteReading) -> NDArray[np.float64]:
     """Projections on the direction, averaged over the steps of the term, `[cell]`."""
+    term.check_width(reading.values.shape[-1])
     steps = parse(term.site).steps
     selected = [index for index, step in enumerate(reading.steps) if not steps or step in steps]
     # Units that the direction lacks at the end count as 0.

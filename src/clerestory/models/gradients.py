@@ -162,6 +162,7 @@ class Gradients:
         last_steps: How many of the last denoising steps have gradients; None for all. At the others
             a gradient is NaN, and nothing of the objective that goes through them is in the
             gradients of earlier sites.
+        imprecise: Sites whose gradients are so small that float16 has fewer digits of them.
     """
 
     objective: str
@@ -170,13 +171,14 @@ class Gradients:
     gradients: Run
     independent: tuple[str, ...] = ()
     last_steps: int | None = None
+    imprecise: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         count = len(self.values.site_values)
         steps = "" if self.last_steps is None else f", of the last {self.last_steps} steps only"
         return (
             f"Gradients of {self.objective}: {len(self.objective_values)} samples, {count} "
-            f"site{'s' * (count != 1)}{steps}"
+            f"site{'s' * (count != 1)}{steps}{_imprecise_text(self.imprecise)}"
         )
 
     def read(self, address: str) -> xr.Dataset:
@@ -263,7 +265,19 @@ def read_gradients(model: Model, request: Request, question: GradientQuestion) -
         _run(sweep, question, [gradients for _, gradients in joined]),
         tuple(address for address in question.sites if address not in connected),
         question.last_steps,
+        tuple(
+            address
+            for address in question.sites
+            if any(address in batch.imprecise for batch in batches)
+        ),
     )
+
+
+def _imprecise_text(sites: Sequence[str]) -> str:
+    """What float16 did, as the end of a sentence; "" for nothing."""
+    if not sites:
+        return ""
+    return f"; below 6e-5 at {', '.join(sites[:3])}{', …' * (len(sites) > 3)}, where float16 rounds"
 
 
 class _PooledSink:

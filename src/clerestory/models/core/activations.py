@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from clerestory.errors import SiteError
-from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.addresses import SiteSelection, check_width
 from clerestory.models.core.attachment import Tap
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.pooling import Pooler
@@ -67,9 +67,8 @@ def make_taps(
                 selected = hook.latents.pool(value.detach(), pool_positions, units)
             else:
                 # The width of some sites is known only here, so the address could not be checked
-                # before. Units are sorted: the last is the largest.
-                if units is not None and units[-1] >= value.shape[-1]:
-                    raise SiteError(f"{address} has no unit {units[-1]}; it has {value.shape[-1]}.")
+                # before.
+                check_width(address, units, value.shape[-1])
                 pooled = pool_positions(value.detach())
                 selected = pooled if units is None else pooled[..., units]
             steps.append((step, selected.cpu().numpy()))

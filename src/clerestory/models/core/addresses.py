@@ -27,7 +27,7 @@ from functools import lru_cache
 from clerestory.errors import SiteError
 from clerestory.registry import nearest, suggest
 
-__all__ = ["Address", "SiteSelection", "head_units", "parse", "select"]
+__all__ = ["Address", "SiteSelection", "check_width", "head_units", "parse", "select"]
 
 # ASCII only: `\d` would also match digits of other scripts, which look like another unit.
 _ADDRESS = re.compile(
@@ -227,6 +227,21 @@ def _parse_patterns(patterns: str | Sequence[str]) -> Iterator[Address]:
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         for part in _COMMA.split(pattern):
             yield parse(part)
+
+
+def check_width(site: str, units: Collection[int] | None, width: int) -> None:
+    """Check units of a site whose width is known only when it runs.
+
+    Args:
+        site: The site's address.
+        units: Indices of units; None for all.
+        width: How many units it has.
+
+    Raises:
+        SiteError: A unit lies outside.
+    """
+    if units and max(units) >= width:
+        raise SiteError(f"{site} has no unit {max(units)}; its {width} units are 0 to {width - 1}.")
 
 
 def head_units(

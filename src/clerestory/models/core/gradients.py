@@ -7,7 +7,7 @@ pass; a sink pools it, or multiplies it by a change, so that no gradient is kept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -19,15 +19,22 @@ from torch import Tensor, nn
 
 from clerestory.checks import check_minimum
 from clerestory.errors import ClerestoryError, ModelError, OptionError, SiteError, describe_error
-from clerestory.models.core.addresses import SiteSelection
+from clerestory.models.core.addresses import SiteSelection, check_width
 from clerestory.models.core.attachment import Attachment, Probe, Tap
 from clerestory.models.core.checkpoints import checkpoint_calls
 from clerestory.models.core.family import SiteHook, StageCall
+from clerestory.models.core.gradient_checks import (
+    GradientSizes,
+    check_sites,
+    memory_error,
+    no_dependence,
+    obstacles,
+)
 from clerestory.models.core.graph_recording import GraphRecorder, record_graph
 from clerestory.models.core.hooks import attach
 from clerestory.models.core.latents import AttachedDictionary, make_tap
-from clerestory.models.core.module_states import is_compiled, is_offloaded, is_quantized
-from clerestory.models.core.pipeline_state import hold_pipeline, pipeline_parts
+from clerestory.models.core.pipeline_errors import is_out_of_memory
+from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.requests import Request
 from clerestory.models.core.runner import Sweep, open_sweep
@@ -57,10 +64,12 @@ class ObjectiveSite:
     Attributes:
         address: Address of one site, with units and steps or without.
         pool: How positions are pooled, as in `Model.run`.
+        least_units: How many units the site must have.
     """
 
     address: str
     pool: Pool = "none"
+    least_units: int = field(default=0, compare=False)
 
 
 @runtime_checkable
@@ -118,6 +127,8 @@ class GradientQuestion:
     def __post_init__(self) -> None:
         if self.last_steps is not None:
             check_minimum(OptionError, 1, last_steps=self.last_steps)
+        if not self.values_only:
+            check_sites(self.sites)
 
 
 class GradientSink(Protocol):
@@ -141,6 +152,7 @@ class BatchGradients:
         visited: The steps at which each site was read.
         connected: The steps at which a gradient came.
         truncated: The steps that have none because they are not among the last ones.
+        imprecise: Sites whose gradients are so small that float16 has fewer digits of them.
     """
 
     rows: range
@@ -149,6 +161,7 @@ class BatchGradients:
     visited: dict[str, list[Step]] = field(default_factory=dict)
     connected: dict[str, set[Step]] = field(default_factory=dict)
     truncated: set[int] = field(default_factory=set)
+    imprecise: tuple[str, ...] = ()
 
     def is_truncated(self, hook: SiteHook, step: Step) -> bool:
         """Whether a site has no gradient at a step because it is not among the last ones."""
@@ -232,8 +245,7 @@ class PoolerOfSites:
         Raises:
             SiteError: The site has no such unit.
         """
-        if units is not None and max(units) >= value.shape[-1]:
-            raise SiteError(f"{address} has no unit {max(units)}; it has {value.shape[-1]}.")
+        check_width(address, units, value.shape[-1])
         pooled = self._pooler(self._sweep.hooks[address])(value)
         return pooled if units is None else pooled[..., list(units)]
 
@@ -282,9 +294,21 @@ class _Batch:
             and stage not in family.text_windows
             and stage != DECODER
         }
+        self.sizes = GradientSizes(family.pipeline)
         self.attachment = self._attach()
 
     def run(self) -> BatchGradients:
+        try:
+            return self._run()
+        except (MemoryError, RuntimeError) as error:
+            # An edit or a tap raises the caller's own.
+            if error is self.attachment.caller_error or not is_out_of_memory(error):
+                raise
+            found = error.__cause__ or error
+            count = len(self.samples)
+            raise memory_error(found, count, recompute=self.question.recompute) from error
+
+    def _run(self) -> BatchGradients:
         sweep, family, question = self.sweep, self.sweep.family, self.question
         with (
             record_graph(family.pipeline) as recorder,
@@ -308,6 +332,7 @@ class _Batch:
             if value.requires_grad and self.attachment.anchors:
                 # Samples of a batch do not interact: the gradient of the sum is that of each.
                 self._backward(value.sum())
+                self.result.imprecise = self.sizes.imprecise(question.objective.name)
         # Taps hold these lists, and this batch its taps: a circle that would keep the graph until
         # it is collected.
         for steps in self.found.values():
@@ -349,13 +374,11 @@ class _Batch:
                 raise
             raise ModelError(
                 f"The gradient of {self.question.objective.name} does not pass through this model "
-                f"({describe_error(error, 300)}){_obstacles(self.sweep.family.pipeline)}."
+                f"({describe_error(error, 300)}){obstacles(self.sweep.family.pipeline)}."
             ) from error
 
     def _attach(self) -> Attachment:
-        taps = [
-            tap for site in self.question.objective.sites for tap in [self._objective_tap(site)]
-        ]
+        taps = [self._objective_tap(site) for site in self.resolved]
         probes = []
         for address, selection in self.question.sites.items():
             taps.append(self._value_tap(address, selection))
@@ -402,6 +425,7 @@ class _Batch:
             if hook.latents is not None:
                 gradient = _latent_gradient(hook.latents, gradient)
             connected.add(step)
+            self.sizes.add(address, gradient)
             self.sink.gradient(address, gradient, step)
 
         return Probe(hook.base, callback, self.sweep.request.branch, selection.steps)
@@ -437,7 +461,14 @@ def _resolve(model: Model, objective: DifferentiableObjective) -> ResolvedSites:
     """The site of this model that each address of an objective names."""
     found = {}
     for site in objective.sites:
-        (found[site],) = model.sites.select(site.address, single=True).items()
+        ((address, selection),) = model.sites.select(site.address, single=True).items()
+        _, units = model.sites[address].shape
+        if units is not None and site.least_units > units:
+            raise SiteError(
+                f"The objective {objective.name} reads unit {site.least_units - 1} of {address}, "
+                f"which has {units}."
+            )
+        found[site] = address, selection
     return found
 
 
@@ -458,29 +489,7 @@ def _check_connected(model: Model, question: GradientQuestion, batch: BatchGradi
     if not absent:
         return
     steps = {step.index for step in batch.visited[absent[0]]}
-    if model.sites[absent[0]].stage == DENOISER and steps and steps <= batch.truncated:
-        raise OptionError(
-            f"last_steps={question.last_steps} leaves all steps of {absent[0]} without gradients: "
-            "take more of the last steps, or none of these."
-        )
-    listed = ", ".join(absent[:6]) + (f" and {len(absent) - 6} more" * (len(absent) > 6))
-    raise SiteError(
-        f"{question.objective.name} does not depend on {listed}"
-        f"{_obstacles(model.pipeline)}. Leave {'it' if len(absent) == 1 else 'them'} out, or have "
-        "zeros there (independent='zero')."
-    )
-
-
-def _obstacles(pipeline: Any) -> str:
-    """Parts that may keep gradients from passing, as the end of a sentence; "" without any."""
-    found = [f"{name} is {kind}" for name, kind in _unusual_parts(pipeline)]
-    return f"; {' and '.join(found)}, through which gradients may not pass" if found else ""
-
-
-def _unusual_parts(pipeline: Any) -> Iterator[tuple[str, str]]:
-    kinds = {"quantized": is_quantized, "compiled": is_compiled, "offloaded": is_offloaded}
-    for name, part in pipeline_parts(pipeline).items():
-        modules = list(part.modules()) if isinstance(part, nn.Module) else []
-        for kind, applies in kinds.items():
-            if any(applies(module) for module in modules):
-                yield name, kind
+    is_step = model.sites[absent[0]].stage == DENOISER and bool(steps)
+    truncated = absent[0] if is_step and steps <= batch.truncated else ""
+    name, last_steps = question.objective.name, question.last_steps
+    raise no_dependence(name, absent, model.pipeline, truncated, last_steps)

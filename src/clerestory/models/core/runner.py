@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clerestory.errors import ClerestoryError, ModelError, SiteError, describe_error
+from clerestory.errors import ClerestoryError, SiteError
 from clerestory.models.core.activations import Batch, Readings, collect, make_taps, stack_steps
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.attachment import Attachment, Probe, Tap
@@ -24,6 +24,7 @@ from clerestory.models.core.family import Encoding, TapCallback
 from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
 from clerestory.models.core.hooks import attach
 from clerestory.models.core.latents import add_latent_edit, make_tap
+from clerestory.models.core.pipeline_errors import PIPELINE_ERRORS, pipeline_error
 from clerestory.models.core.pipeline_state import (
     check_tiling,
     hide_progress_bars,
@@ -44,16 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Sweep", "check_request", "open_sweep", "run_sweep"]
 
-PIPELINE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What code of other libraries raises for options, inputs or parts that do not fit."""
 PICTURES = "pictures"
 """The place of a value that is not finite, where the outputs of all stages are finite."""
 
@@ -183,12 +174,17 @@ class Sweep:
 
     def batches(self) -> Iterator[range]:
         """The samples of each batch."""
-        limit, count = self.request.batch, len(self.request.samples)
-        # A family that cannot tell the rows of a batch apart draws one sample at a time.
-        options = self.request.samples[0].options
-        size = min(limit, self.family.batch_limit(self.sites, options) or limit)
+        count, size = len(self.request.samples), self.batch_size
         for start in range(0, count, size):
             yield range(start, min(start + size, count))
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples a batch has, at most."""
+        limit, options = self.request.batch, self.request.samples[0].options
+        # A family that cannot tell the rows of a batch apart draws one sample at a time.
+        largest = self.family.batch_limit(self.sites, options) or limit
+        return min(limit, largest, len(self.request.samples))
 
     def draw_batch(self, rows: range) -> Iterator[BatchOutput]:
         """For each set of edits, what these samples read and draw."""
@@ -274,14 +270,8 @@ class Sweep:
             # The caller's own, from a tap or an edit, is the caller's to read.
             if isinstance(error, ClerestoryError) or error is attachment.caller_error:
                 raise
-            options = self.request.samples[0].options
-            given = {name: getattr(options, name) for name in self.family.option_names}
-            listed = ", ".join(f"{name}={value!r:.40}" for name, value in given.items())
-            raise ModelError(
-                f"{type(self.family.pipeline).__name__} failed with {type(error).__name__} "
-                f"({describe_error(error, 300)}) when it drew with {listed}: change these options, "
-                "or the pipeline."
-            ) from error
+            options, batch = self.request.samples[0].options, self.batch_size
+            raise pipeline_error(self.family, options, batch, error) from error
 
     def _attachment(
         self, rows: range, edits: Sequence[Edit], readings: Readings, *, early: bool
