@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from tiny import tiny_model
 from clerestory.edits import Add
 from clerestory.errors import ModelError, OptionError, SiteError
 from clerestory.evaluation import direction, label, unit
+from clerestory.models.core import checkpoints
 from clerestory.models.core.attachment import Attachment
+from clerestory.models.core.graph_recording import GraphRecorder
 
 pytestmark = DIFFUSERS_WARNINGS
 EXACT = [
@@ -157,7 +160,9 @@ def test_every_family_passes_gradients_from_the_picture_to_each_text_encoder(nam
 
 
 @pytest.mark.parametrize("name", ["unclip", "stable_diffusion_xl", "stable_diffusion_3", "flux"])
-def test_steps_that_are_computed_again_give_the_same_gradients(name):
+@pytest.mark.parametrize("kept_bytes", [0, checkpoints.KEPT_BYTES], ids=["all", "some"])
+def test_steps_that_are_computed_again_give_the_same_gradients(name, kept_bytes, monkeypatch):
+    monkeypatch.setattr(checkpoints, "KEPT_BYTES", kept_bytes)
     model = family_model(name)
     sites = [TEXT, "denoiser/prediction", "denoiser.*"]
     objective = unit("denoiser/prediction[2]", "mean")
@@ -179,8 +184,20 @@ def test_steps_that_are_computed_again_give_the_same_gradients(name):
         np.testing.assert_allclose(one, other, atol=1e-6 * max(np.abs(other).max(), 1e-3))
 
 
+def test_what_is_written_in_place_keeps_its_gradients(monkeypatch):
+    """HiDream's experts write into a tensor that autograd has saved."""
+    model, site = family_model("hidream"), "text.blocks.0/resid"
+    found = []
+    for kept_bytes in (0, checkpoints.KEPT_BYTES):
+        monkeypatch.setattr(checkpoints, "KEPT_BYTES", kept_bytes)
+        found.append(gradient_of(model, site, unit("denoiser/prediction[2]", "mean"), ()))
+    again, kept = (each.read(site)["gradient"].to_numpy() for each in found)
+    np.testing.assert_allclose(kept, again, atol=1e-6 * np.abs(again).max())
+
+
 def test_steps_are_computed_again_in_a_thread_of_autograds(monkeypatch):
     """On an accelerator the backward pass calls the network in another thread than the run's."""
+    monkeypatch.setattr(checkpoints, "KEPT_BYTES", 0)
     model = family_model("stable_diffusion")
     how = {"objective": unit("denoiser/prediction[2]", "mean"), "read": ()}
     sites = [TEXT, "denoiser.mid.res.0/out"]
@@ -199,9 +216,10 @@ def test_steps_are_computed_again_in_a_thread_of_autograds(monkeypatch):
         np.testing.assert_allclose(one, other, atol=1e-7)
 
 
-def test_memory_does_not_grow_with_the_steps():
+def test_memory_does_not_grow_with_the_steps(monkeypatch):
     """What autograd keeps of a further step is the input of the denoiser, not its activations."""
     model = family_model("stable_diffusion")
+    monkeypatch.setattr(checkpoints, "KEPT_BYTES", 0)
 
     def kept(steps, checkpoint):
         sizes = {}
@@ -223,6 +241,36 @@ def test_memory_does_not_grow_with_the_steps():
 
     more = {each: kept(4, each) - kept(2, each) for each in (True, False)}
     assert more[True] < 0.05 * more[False]
+
+
+def test_as_many_steps_are_kept_as_fit_in_memory(monkeypatch):
+    model, counts, calls = family_model("stable_diffusion"), [], []
+    measure, forward = GraphRecorder.measure, model.pipeline.unet.forward
+
+    @contextmanager
+    def counted(recorder):
+        with measure(recorder) as measured:
+            yield measured
+        counts.append(measured.count)
+
+    monkeypatch.setattr(GraphRecorder, "measure", counted)
+    monkeypatch.setitem(
+        vars(model.pipeline.unet), "forward", lambda *a, **k: calls.append(1) or forward(*a, **k)
+    )
+
+    def called(room):
+        calls.clear()
+        monkeypatch.setattr(checkpoints, "KEPT_BYTES", room)
+        gradient_of(model, TEXT, unit("denoiser/prediction[2]", "mean"), (), steps=5)
+        return len(calls)
+
+    most, least = called(0), called(10**12)
+    # All are computed twice; then the first alone, whose size is not known before.
+    assert most == 2 * (least - 1)
+    # The first step has nothing before it that needs gradients.
+    first, later = counts[0], max(counts)
+    assert 0.5 * later < first <= later
+    assert called(int(2.5 * checkpoints.MARGIN * first)) == most - 2
 
 
 def test_values_objective_and_picture_are_those_of_a_run():

@@ -341,8 +341,8 @@ class Model(OpenedModel):
                 zeros. A site that comes after the objective is one.
             last_steps: How many of the last denoising steps have gradients; by default all. The
                 others are computed without, which saves time and cuts what goes through them.
-            checkpoint: Whether steps are computed again in the backward pass, so that memory does
-                not grow with them; False is faster.
+            checkpoint: Whether steps are computed again in the backward pass, beyond those whose
+                activations fit in 1 GiB, so that memory does not grow with them.
             batch: How many samples are differentiated together.
             paired: Whether each prompt is drawn with the seed of its index alone.
             progress: As in `run`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,20 @@ PICTURE_AXES = 4
 """Sample, height, width, channel."""
 
 
+@dataclass
+class ByteCount:
+    """Bytes of what was computed with a graph; `count` grows while it is measured."""
+
+    count: int = 0
+
+
 class GraphRecorder(TorchFunctionMode):
     """Keeps autograd on, and finds the tensor that a pipeline's pictures are made of."""
 
     def __init__(self) -> None:
         super().__init__()
         self._paused = 0
+        self._measured: ByteCount | None = None
         self._arrays: list[tuple[Tensor, NDArray[Any]]] = []
 
     @override
@@ -48,7 +57,29 @@ class GraphRecorder(TorchFunctionMode):
             if tensor.ndim == PICTURE_AXES and tensor.is_floating_point():
                 self._arrays.append((tensor, array))
             return array
-        return func(*args, **(kwargs or {}))
+        output = func(*args, **(kwargs or {}))
+        # A view has no memory of its own.
+        if (
+            self._measured is not None
+            and isinstance(output, Tensor)
+            and output.requires_grad
+            and not output._is_view()
+        ):
+            self._measured.count += output.nbytes
+        return output
+
+    @contextmanager
+    def measure(self) -> Iterator[ByteCount]:
+        """Count the bytes of what is computed with a graph, for as long as this is open.
+
+        Yields:
+            The count.
+        """
+        before, self._measured = self._measured, ByteCount()
+        try:
+            yield self._measured
+        finally:
+            self._measured = before
 
     @contextmanager
     def pause(self) -> Iterator[None]:
