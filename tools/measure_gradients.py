@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import measure_paths
 import numpy as np
 from paths import DOCS, RESULTS
 from scipy.stats import spearmanr
@@ -203,6 +204,7 @@ def page() -> str:
         parts=PARTS,
         table=table(figures),
         verdict=verdict(figures),
+        paths=measure_paths.section(),
     )
 
 

@@ -12,7 +12,7 @@ from helpers.bare_pipelines import DIFFUSERS_WARNINGS
 from tiny import tiny_model
 
 from clerestory.causal import TraceResult, trace
-from clerestory.causal.graph_measurement import EffectTable, random_graphs
+from clerestory.causal.graph_measurement import EffectTable, draw_graphs
 from clerestory.causal.graph_nodes import default_sites, list_parts
 from clerestory.causal.graph_results import PROMPT
 from clerestory.errors import EvidenceError, OptionError, SiteError
@@ -26,7 +26,7 @@ READ = unit("text.blocks.1/resid[7]")
 LETTERS = "abcdefghijklmnop"
 CLEAN = [f"{letter} cat" for letter in LETTERS]
 CORRUPTED = [f"{letter} dog" for letter in LETTERS]
-FAST = {"progress": False, "batch": 8, "random_sets": 3}
+FAST = {"progress": False, "batch": 8, "random_graphs": 3}
 
 
 def silent_encoder():
@@ -227,6 +227,13 @@ def test_what_cannot_be_traced_is_refused(clean, corrupted, options, error, mess
         trace(tiny_model(), clean, corrupted, unit("prior/embedding[3]"), **call)
 
 
+def test_units_that_there_are_not_are_refused_before_anything_is_written(tmp_path):
+    for text, message in (("text.blocks.1/mlp[9999]", "no unit 9999"), ("nowhere[0]", "nowhere")):
+        with pytest.raises(SiteError, match=message):
+            trace(tiny_model(), "a cat", "a dog", text, parts=tmp_path / "parts", progress=False)
+    assert not (tmp_path / "parts").exists()
+
+
 def test_no_effect_is_refused(planted):
     # Unit 11 is written by nothing, so that its last position is the same with any word.
     with pytest.raises(EvidenceError, match="no effect to trace"):
@@ -240,7 +247,7 @@ def test_default_sites_are_heads_mlps_and_the_conditioning_site():
     assert sites[-1] == "prior/embedding" and len(sites) == 9
     parts = list_parts(model, sites)
     assert sum(part.kind == "head" for part in parts) == 2 * 4 + 2 * 2
-    for graph in random_graphs(parts, range(0, len(parts), 2), 5):
+    for graph in draw_graphs(parts, range(0, len(parts), 2), 5):
         assert len(graph) == len(range(0, len(parts), 2))
 
 

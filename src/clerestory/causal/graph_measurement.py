@@ -25,9 +25,9 @@ __all__ = [
     "Measurement",
     "Table",
     "choose_links",
+    "draw_graphs",
     "item_means",
     "measure_graph",
-    "random_graphs",
 ]
 
 Link: TypeAlias = tuple[int, int]
@@ -182,9 +182,7 @@ def _ends(
     return found
 
 
-def random_graphs(
-    parts: Sequence[SitePart], kept: Sequence[int], count: int
-) -> list[list[SitePart]]:
+def draw_graphs(parts: Sequence[SitePart], kept: Sequence[int], count: int) -> list[list[SitePart]]:
     """Graphs of as many parts of each kind in each stage as another, drawn at random.
 
     Without parts of every stage a graph carries nothing, which would be no comparison.

@@ -32,6 +32,8 @@ from clerestory.types import Floats
 
 __all__ = ["GraphBatch", "GraphRuns", "StopAtSite"]
 
+MAX_BYTES = 4 << 30
+"""What batches may take together; beyond it they are run again when they are needed."""
 Values: TypeAlias = Mapping[Visit, Tensor]
 PartsBySite: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -108,10 +110,10 @@ class GraphRuns:
     ) -> None:
         self.how, self.pairs, self.parts = how, pairs, tuple(parts)
         self.rows = list(pairs.batches(batch, how))
-        self._current: GraphBatch | None = None
+        self._batches: dict[int, GraphBatch] = {}
 
     def batch(self, rows: range) -> GraphBatch:
-        """The batch of some rows; one at a time is in memory.
+        """The batch of some rows; as many are in memory as `MAX_BYTES` allow, at least one.
 
         Args:
             rows: The rows.
@@ -119,11 +121,12 @@ class GraphRuns:
         Returns:
             The batch, with its clean and corrupted runs.
         """
-        if self._current is None or self._current.rows != rows:
+        if rows.start not in self._batches:
             # Let go before the next one is read.
-            self._current = None
-            self._current = GraphBatch(self.how, self.pairs, self.parts, rows)
-        return self._current
+            while self._batches and sum(each.bytes for each in self._batches.values()) > MAX_BYTES:
+                del self._batches[next(iter(self._batches))]
+            self._batches[rows.start] = GraphBatch(self.how, self.pairs, self.parts, rows)
+        return self._batches[rows.start]
 
     def over_batches(self, measure: Callable[[GraphBatch], Floats]) -> Floats:
         """Measure batch by batch.
@@ -159,6 +162,11 @@ class GraphBatch:
         check_calls(self.clean.parts)
         _check_shapes(self.clean.parts, self.corrupted.parts)
         self._gradients: dict[bool, Values] = {}
+
+    @property
+    def bytes(self) -> int:
+        """What the batch has in memory, with gradients at both runs."""
+        return 4 * sum(value.nbytes for value in self.clean.parts.values())
 
     @property
     def total(self) -> Floats:

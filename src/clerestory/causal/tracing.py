@@ -30,9 +30,9 @@ from clerestory.causal.graph_measurement import (
     Measurement,
     Table,
     choose_links,
+    draw_graphs,
     item_means,
     measure_graph,
-    random_graphs,
 )
 from clerestory.causal.graph_nodes import DRAWING, SitePart, default_sites, list_parts
 from clerestory.causal.graph_results import (
@@ -49,8 +49,8 @@ from clerestory.causal.graph_selection import Selection, select_parts
 from clerestory.causal.paired_runs import BatchRunner, PairedSamples, objective_of
 from clerestory.causal.parts import Parts
 from clerestory.checks import check_minimum
-from clerestory.errors import EvidenceError, OptionError
-from clerestory.evaluation.objectives import Objective
+from clerestory.errors import EvidenceError, OptionError, SiteError
+from clerestory.evaluation.objectives import DirectionTerm, Objective
 from clerestory.evaluation.warnings import EvidenceWarning
 from clerestory.io.validation import to_jsonable
 from clerestory.models import Model
@@ -85,7 +85,7 @@ def trace(
     target: float = 0.8,
     max_nodes: int = 40,
     max_edges: int = 80,
-    random_sets: int = 19,
+    random_graphs: int = 19,
     seeds_per_item: int | None = None,
     seeds: int | Sequence[int] | None = None,
     maps: bool = True,
@@ -108,7 +108,7 @@ def trace(
         target: The share of the effect that the graph should carry.
         max_nodes: The largest number of nodes.
         max_edges: The largest number of edges that are patched.
-        random_sets: Number of random graphs that the graph is compared with.
+        random_graphs: Number of random graphs that the graph is compared with.
         seeds_per_item: Seeds of each pair; by default 1, and 24 with a single pair.
         seeds: Seeds of every pair instead.
         maps: Whether to map positions by layer and blocks by step.
@@ -126,11 +126,12 @@ def trace(
         ClerestoryError: As for `attribution_patching`.
     """
     check_minimum(OptionError, 1, max_nodes=max_nodes, max_edges=max_edges)
-    check_minimum(OptionError, 0, random_sets=random_sets)
+    check_minimum(OptionError, 0, random_graphs=random_graphs)
     if not 0 < target <= 1:
         raise OptionError(f"target is {target}; it must be above 0 and at most 1.")
     chosen = default_sites(model) if sites is None else sites
     listed = list_parts(model, chosen, units)
+    _check_objective(model, objective, read)
     halves = _Halves.of(model, clean, corrupted, seeds_per_item, seeds, options)
     tracer = _Tracer(model, objective, read, listed, halves, batch)
     provenance = provenance_of(
@@ -144,7 +145,7 @@ def trace(
             "target": target,
             "max_nodes": max_nodes,
             "max_edges": max_edges,
-            "random_sets": random_sets,
+            "random_graphs": random_graphs,
             "seeds": [list(half.seeds) for half in (halves.selection, halves.evaluation)],
             "maps": maps,
             "batch": batch,
@@ -153,9 +154,26 @@ def trace(
     )
     saved = Parts.open(parts, json.loads(json.dumps(to_jsonable(provenance))))
     with progress_bars(progress) as report:
-        graph = tracer.graph(target, max_nodes, max_edges, random_sets, saved, report)
+        graph = tracer.graph(target, max_nodes, max_edges, random_graphs, saved, report)
         drawn, left_out = tracer.maps(graph, saved, report) if maps else ((), ())
     return _result(tracer, graph, target, tuple(drawn), left_out, provenance)
+
+
+def _check_objective(model: Model, objective: Any, read: str | Sequence[str]) -> None:
+    """SiteError where there is no such site or unit, before anything is run or written."""
+    found = objective_of(objective, read, "evaluation")
+    for site in found.sites:
+        model.sites.select(site.address, single=True)
+    for _, term in getattr(getattr(found, "objective", None), "terms", ()):
+        if not isinstance(term, DirectionTerm):
+            continue
+        address = parse(term.site).site
+        width = model.sites[address].shape[1]
+        if width is not None and len(term.direction) > width:
+            last = len(term.direction) - 1
+            raise SiteError(
+                f"{address} has no unit {last}; its {width} units are 0 to {width - 1}."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,7 +298,7 @@ class _Tracer:
         target: float,
         max_nodes: int,
         max_edges: int,
-        random_sets: int,
+        random_graphs: int,
         saved: Parts,
         report: Progress,
     ) -> _Graph:
@@ -294,7 +312,7 @@ class _Tracer:
         links = saved.get(
             "links", Links, lambda: choose_links(self._selection, kept, max_edges, report)
         )
-        random = random_graphs(self.parts, chosen.kept, random_sets)
+        random = draw_graphs(self.parts, chosen.kept, random_graphs)
         # All passes the conditioning site: frozen as a whole it would leave nothing in any case.
         removed = [part for part in kept if not self._is_bottleneck(part)] or kept
         measured = measure_graph(self._evaluation, kept, removed, links, random, saved, report)

@@ -34,6 +34,7 @@ from clerestory.cli import (
     study,
     suppress,
     templates,
+    trace,
     verify,
 )
 from clerestory.cli.plugins import PluginGroup
@@ -65,6 +66,7 @@ for command in (
     attention.attention,
     lens.lens,
     attribute.attribute,
+    trace.trace,
     suppress.suppress,
     familiarity.familiarity,
 ):
