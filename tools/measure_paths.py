@@ -31,6 +31,7 @@ class PlannedPath:
         corrupted: The prompt that it is compared with.
         classifier: The classifier.
         label: Its class.
+        sites: Sites whose heads, or which as a whole, may be nodes; None for the default.
         items: The items, every second of which chooses the graph.
         question: What is asked, for the page.
     """
@@ -39,6 +40,7 @@ class PlannedPath:
     corrupted: str
     classifier: str
     label: str
+    sites: tuple[str, ...] | None
     items: tuple[str, ...]
     question: str
 
@@ -62,6 +64,7 @@ PATHS = {
         "a stained glass of {item} and a cow",
         "lancet:style",
         "stained glass",
+        None,
         SUBJECTS,
         "Why does the style retreat into a window where there is a moose?",
     ),
@@ -70,6 +73,8 @@ PATHS = {
         "{item} with a duck",
         "lancet:clothes",
         "black clothes",
+        # With its heads one by one the prior alone needs more than 40 nodes here.
+        ("text.*/z", "text.*/mlp", "prior.*/self_attn", "prior.*/mlp", "prior/embedding"),
         STRANGERS,
         "How does a raven dress a person in black?",
     ),
@@ -100,6 +105,7 @@ def measure(model: Any, name: str) -> dict[str, Any]:
         clean,
         corrupted,
         label(path.classifier, path.label),
+        sites=path.sites,
         target=TARGET,
         max_nodes=MOST_NODES,
         max_edges=MOST_EDGES,

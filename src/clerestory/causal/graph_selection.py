@@ -14,6 +14,8 @@ __all__ = ["Selection", "select_parts"]
 
 SHARE = 0.25
 """Share of the parts that are left out at once, where that takes too little from the graph."""
+TRIALS = 4
+"""Graphs that are run to drop one part more than may be dropped."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Selection:
 def select_parts(runs: GraphRuns, target: float, most: int, report: Progress) -> Selection:
     """Leave out parts as long as the others carry the effect.
 
-    Parts are left out in the order of the estimated loss, a quarter at a time, and every smaller
+    Parts are left out in the order of the estimated loss, many at once, and every smaller
     graph is run: where it carries too little, half as many parts are left out, and a part that
     alone takes too much stays. Where more than `most` are left, the least important are dropped
     although the graph then carries less than was asked for.
@@ -76,15 +78,7 @@ class _Pruning:
                 break
             self.kept = [index for index in self.kept if index not in left_out]
         while len(self.kept) > self.most:
-            # What was measured counts where it is more than what was estimated.
-            losses = {
-                index: max(loss, self.needed.get(index, 0))
-                for index, loss in self._losses().items()
-            }
-            excess = max(1, min(len(self.kept) - self.most, int(SHARE * len(self.kept))))
-            dropped = sorted(losses, key=lambda index: losses[index])[:excess]
-            self.kept = [index for index in self.kept if index not in dropped]
-            self._share(self.kept)
+            self._drop()
         share = self._share(self.kept)
         return Selection(tuple(self.kept), share, tuple(self.sizes), tuple(self.shares))
 
@@ -95,6 +89,26 @@ class _Pruning:
         sizes = np.abs(losses.mean(0) / self.total)
         order = np.argsort(sizes, kind="stable")
         return {self.kept[place]: float(sizes[place]) for place in order}
+
+    def _drop(self) -> None:
+        """Drop parts although the graph then carries less: the last ones by running it."""
+        # What was measured counts where it is more than what was estimated.
+        losses = {
+            index: max(loss, self.needed.get(index, 0)) for index, loss in self._losses().items()
+        }
+        order = sorted(losses, key=lambda index: losses[index])
+        excess = len(self.kept) - self.most
+        many = excess - int(SHARE * self.most)
+        if many > 0:
+            dropped = set(order[: min(many, max(1, int(SHARE * len(self.kept))))])
+        else:
+            # Parts depend on one another, so that the estimates of single ones are not enough.
+            trials = {
+                index: self._share([each for each in self.kept if each != index])
+                for index in order[:TRIALS]
+            }
+            dropped = {min(trials, key=lambda index: abs(1 - trials[index]))}
+        self.kept = [index for index in self.kept if index not in dropped]
 
     def _leave_out(self, order: Sequence[int]) -> set[int]:
         """The first parts of an order that can be left out together; none at the end."""
