@@ -112,6 +112,33 @@ def test_knowledge_tells_an_unknown_name_and_what_the_raven_brings(evaluate):
     assert before > 0.8 and control < 0.2 and after < 0.3
 
 
+@pytest.mark.weights
+def test_how_the_network_decides_patches_what_it_estimates_and_edits_one_side(evaluate):
+    values = evaluate(
+        "how-the-network-decides",
+        """{
+            "agreement": float(agreement),
+            "total": found.total,
+            "wholes": wholes["effect"].tolist(),
+            "layers": lens.table()["lancet:style"].tolist(),
+            "end": [float(row["estimate"]) for row in rows if row["token"] == "7 (end)"],
+            "others": [float(row["estimate"]) for row in rows if row["token"] != "7 (end)"],
+            "changes": {
+                site: [change.inside.mean, change.outside.mean]
+                for site, change in changes.items()
+            },
+        }""",
+    )
+    assert values["agreement"] > 0.6
+    # Everything later is made of each of these sites.
+    assert values["wholes"] == pytest.approx([values["total"]] * 3, rel=1e-3)
+    assert set(values["layers"]) == {"stained glass"}
+    # The text encoder hands on its end token.
+    assert min(values["end"][-1:]) > max(values["others"])
+    inside, outside = values["changes"]["denoiser.up.0.res.1/out"]
+    assert inside > 1.5 * outside > 0
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_kept_of_a_notebook_is_small_and_says_nothing_of_a_machine(path):
     text = path.read_text()
