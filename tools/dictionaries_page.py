@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import evaluate_dictionaries
 import numpy as np
 from paths import DOCS, PICTURES, RESULTS
 
@@ -53,6 +54,7 @@ def page() -> str:
             detection=_detection_table(measured),
             control=_control_table(measured),
             factors=_factor_table(measured),
+            reconstruction=evaluate_dictionaries.section(),
             splitting=_splitting_table(measured),
             splitting_answers=_bullets(_splitting_answers(measured)),
             measured=_bullets(_measured(measured)),

@@ -22,12 +22,14 @@ def factors(seed: int = 0) -> NDArray[np.float64]:
     return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
-def planted(samples: int, steps: int, positions: int, seed: int = 1) -> NDArray[np.float64]:
+def planted(
+    samples: int, steps: int, positions: int, seed: int = 1, factor_seed: int = 0
+) -> NDArray[np.float64]:
     """Sums of a few factors and of one constant, `[sample, step, position, unit]`."""
     rng = np.random.default_rng(seed)
     shape = (samples, steps, positions, FACTORS)
     active = (rng.random(shape) < ACTIVE / FACTORS) * rng.uniform(0.5, 1.5, shape)
-    return active @ factors() + 0.3
+    return active @ factors(factor_seed) + 0.3
 
 
 def recording(folder: Path, values: NDArray[np.floating], items: int | None = None) -> Recording:
@@ -38,9 +40,9 @@ def recording(folder: Path, values: NDArray[np.floating], items: int | None = No
     return recording_of(table.assign(item=names), {SITE: values}, folder)
 
 
-def recovery(dictionary: Dictionary) -> NDArray[np.float64]:
+def recovery(dictionary: Dictionary, factor_seed: int = 0) -> NDArray[np.float64]:
     """Of each factor, the largest cosine with a direction of the dictionary."""
     scale = dictionary.normalization.scale
     directions = dictionary.decoder * (torch.ones(1) if scale is None else scale)
     directions = directions / directions.norm(dim=1, keepdim=True)
-    return (factors() @ directions.double().numpy().T).max(1)
+    return (factors(factor_seed) @ directions.double().numpy().T).max(1)

@@ -48,6 +48,7 @@ __all__ = ["Training", "train"]
 
 PLAN, CURVES, CONFIG, TENSORS = "training.json", "curves", "config.json", "weights.safetensors"
 CHECKPOINT, STATE, STREAM = "checkpoint-", "state.json", "stream.safetensors"
+PART = "dictionary.part"
 INTERVAL = 60.0
 """Seconds between two checkpoints."""
 MEASUREMENTS = 20
@@ -318,7 +319,10 @@ def _train(
         "source": source.identity(),
     }
     open_planned_folder(out, PLAN, plan, other="another training", error=DictionaryError)
+    _remove_parts(out)
     if (out / CONFIG).exists():
+        for folder in _checkpoints(out):  # it was killed when all else was done
+            shutil.rmtree(folder)
         return Dictionary.load(out)
     training, held_out = Training(stream, settings, device=device), source.held_out()
     saved = _checkpoints(out)
@@ -352,6 +356,16 @@ def _checkpoints(out: Path) -> list[Path]:
     return sorted(found, key=lambda each: int(each.name[len(CHECKPOINT) :]))
 
 
+def _remove_parts(out: Path) -> None:
+    """Remove what a process that was killed here has half written: checkpoints may be large."""
+    names = (f".{CHECKPOINT}*", f".{CURVES}.*", f".{PART}*", PART)
+    for part in [part for name in names for part in out.glob(name)]:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
+
+
 def _checkpoint(training: Training, out: Path) -> None:
     older = _checkpoints(out)
     training.save(out / f"{CHECKPOINT}{training.done}")
@@ -368,8 +382,7 @@ def _publish(training: Training, metadata: Mapping[str, Any], out: Path) -> Dict
         part.write_text(json.dumps(training.curves, indent=1) + "\n")
     with atomic_file(out / f"{CURVES}.png") as part:
         part.write_bytes(png(curves_chart(training.curves)))
-    part = out / "dictionary.part"
-    shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed here
+    part = out / PART
     training.dictionary(metadata).save(part)
     # Last the file by which a finished training is known.
     for name in (TENSORS, CONFIG):
