@@ -330,8 +330,7 @@ WITH: dict[str, tuple[str, ...]] = {
     "record --words": ("--prompts", "vocabulary", "--sample", "3"),
     "record --sample-seed": ("--sample", "3"),
     "record --seed": ("--seeds-per-item", "2"),
-    "record --workers": ("--ray", "local"),
-    "record --gpus-per-worker": ("--ray", "local"),
+    "--gpus-per-worker": ("--workers", "1"),
     # The tiny model has no word tokens in its denoiser.
     "attention": ("--layers", "prior.*", "--words", "cat"),
     "dictionary train": ("--prompts", "{prompts}"),

@@ -25,6 +25,7 @@ class RuleModel:
     defaults: Options = field(default_factory=Options)
     calls: list[list[tuple[str, int]]] = field(default_factory=list)
     name: str = "rules"
+    workers: int = 1
 
     def options(self, **changed: Any) -> Options:
         return self.defaults.replace(**changed)

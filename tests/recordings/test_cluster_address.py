@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from clerestory.errors import RecordingError
-from clerestory.recordings import cluster
+from clerestory.models.workers import cluster
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def server() -> Iterator[socket.socket]:
 def refused(address: str, match: str) -> None:
     started = time.monotonic()
     with pytest.raises(RecordingError, match=match) as caught:
-        cluster._check_address(address)
+        cluster.check_address(address, RecordingError)
     assert "\n" not in str(caught.value) and time.monotonic() - started < 8
 
 
@@ -70,5 +70,5 @@ def test_a_server_that_speaks_http_2_may_be_a_cluster(server: socket.socket) -> 
 
     thread = threading.Thread(target=serve)
     thread.start()
-    cluster._check_address(f"127.0.0.1:{server.getsockname()[1]}")
+    cluster.check_address(f"127.0.0.1:{server.getsockname()[1]}", RecordingError)
     thread.join()

@@ -201,7 +201,7 @@ def test_the_number_of_threads_is_that_of_the_beginning(tmp_path):
 
 
 def test_a_sample_that_is_not_finite_is_marked_and_the_job_goes_on(tmp_path, monkeypatch):
-    from clerestory.models.core import runner as running
+    from clerestory.models.core import sweeps as running
 
     row, swept = PROMPTS.index("a dog c"), running.run_sweep
 
@@ -360,7 +360,7 @@ def test_a_kill_between_a_marker_and_its_coordinate_is_made_good(tmp_path):
 
 
 def test_positions_that_a_batch_lacks_are_nan_and_lengths_are_told(tmp_path, monkeypatch):
-    from clerestory.models.core import runner as running
+    from clerestory.models.core import sweeps as running
 
     site, swept = "text.blocks.0/mlp", running.run_sweep
     prompts = ["a cat", "a", "a dog at night", "a dog", "a cat at sea"]

@@ -37,6 +37,7 @@ from clerestory.cli import (
     trace,
     verify,
 )
+from clerestory.cli.model_options import HERE
 from clerestory.cli.plugins import PluginGroup
 from clerestory.errors import ClerestoryError, describe_error
 
@@ -142,7 +143,7 @@ def _expand_flags(arguments: list[str]) -> list[str]:
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="-"):
         expanded.append(argument)
         if argument == "--ray" and following.startswith("-"):
-            expanded.append(record.HERE)
+            expanded.append(HERE)
     return expanded
 
 

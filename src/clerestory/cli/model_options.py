@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from clerestory.cli.arguments import replace_parameters, validated
@@ -19,8 +19,9 @@ from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
     from clerestory.models import Model
+    from clerestory.models.workers.pool import PoolSettings
 
-__all__ = ["ModelOptions", "takes_model", "takes_model_argument"]
+__all__ = ["HERE", "ModelOptions", "takes_model", "takes_model_alone", "takes_model_argument"]
 
 _model = functools.partial(option, rich_help_panel="The model")
 _NAME_HELP = "A name such as `lancet`, a hub id, a pipeline's folder, or a .safetensors file."
@@ -52,6 +53,24 @@ _Probe = Annotated[
     ),
 ]
 _Dictionary = Annotated[list[str] | None, _model(DICTIONARY_HELP, "--dictionary")]
+_cluster = functools.partial(option, rich_help_panel="Many accelerators")
+_Workers = Annotated[
+    int | None,
+    _cluster("Number of processes of Ray that share the work; each holds a model.", min=1),
+]
+_Ray = Annotated[
+    str | None,
+    _cluster(
+        "Address of a cluster of Ray, or `auto`; alone, or without it, workers run here.",
+        metavar="[ADDRESS]",
+    ),
+]
+_Gpus = Annotated[
+    float | None,
+    _cluster("GPUs per worker; fractions are allowed. Default: 1 for a model on a GPU.", min=0),
+]
+HERE = "local"
+"""Value of `--ray` without an address."""
 UNSET = (None, "auto", False)
 """Values of options that were not given."""
 MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -65,6 +84,12 @@ MODEL_OPTIONS: dict[str, tuple[Any, Any]] = {
     "probe": (_Probe, None),
 }
 """Annotation and default by parameter, besides the model's name."""
+POOL_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "workers": (_Workers, None),
+    "ray": (_Ray, None),
+    "gpus_per_worker": (_Gpus, None),
+}
+"""The same of the workers that draw for it."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +100,13 @@ class ModelOptions:
         name: The value of `--model`; None where it is not given.
         load_options: The other options of `clerestory.load`, by name.
         dictionaries: The values of `--dictionary`.
+        pool_options: Options of `clerestory.load` that are of workers, by name.
     """
 
     name: str | None
     load_options: dict[str, Any]
     dictionaries: tuple[str, ...] = ()
+    pool_options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def first_option(self) -> str:
@@ -96,8 +123,34 @@ class ModelOptions:
         """The load options that have a value."""
         return {name: value for name, value in self.load_options.items() if value is not None}
 
+    @property
+    def explicit_pool_options(self) -> dict[str, Any]:
+        """The options of workers that have a value; empty where there are no workers."""
+        return {name: value for name, value in self.pool_options.items() if value is not None}
+
+    def pool_settings(self) -> PoolSettings | None:
+        """What the options of workers mean; None where there are no workers."""
+        if not self.explicit_pool_options:
+            return None
+        from clerestory.models.loading.load import find_device
+        from clerestory.models.workers.pool import PoolSettings
+
+        return PoolSettings.of(find_device(self.load_options["device"]), **self.pool_options)
+
     def open(self, default: str | None = None, **default_options: str) -> Model:
-        """Open the model.
+        """Open the model, with its workers.
+
+        Args:
+            default: As in `open_alone`.
+            **default_options: As in `open_alone`.
+
+        Returns:
+            The model. Its description is written to stderr.
+        """
+        return self._open(default, default_options, self.explicit_pool_options)
+
+    def open_alone(self, default: str | None = None, **default_options: str) -> Model:
+        """Open the model without workers.
 
         Args:
             default: The model where `--model` is not given, which a file names and which is not
@@ -107,6 +160,11 @@ class ModelOptions:
         Returns:
             The model. Its description is written to stderr.
         """
+        return self._open(default, default_options, {})
+
+    def _open(
+        self, default: str | None, default_options: dict[str, str], pool_options: dict[str, Any]
+    ) -> Model:
         import clerestory
         from clerestory.cli import console
 
@@ -116,7 +174,7 @@ class ModelOptions:
             options = {**default_options, **options}
         if default and not self.name:
             options["fetch"] = False
-        model = clerestory.load(self.name or default, **options)
+        model = clerestory.load(self.name or default, **options, **pool_options)
         if model.description:
             console.status(f"{model.name}: {model.description}")
         attach_dictionaries(
@@ -135,7 +193,19 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         The command with the options in place of the parameter, checked as by `validated`.
     """
     # `name_`, since commands have a parameter `name`.
-    return _add_model(command, "name_", _Name, None)
+    return _add_model(command, "name_", _Name, None, POOL_OPTIONS)
+
+
+def takes_model_alone(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command that draws next to nothing, and needs no workers.
+
+    Args:
+        command: The command.
+
+    Returns:
+        As `takes_model`, without the options of workers.
+    """
+    return _add_model(command, "name_", _Name, None, {})
 
 
 def takes_model_argument(command: Callable[..., None]) -> Callable[..., None]:
@@ -147,18 +217,23 @@ def takes_model_argument(command: Callable[..., None]) -> Callable[..., None]:
     Returns:
         As `takes_model`, with an argument MODEL in place of `--model`.
     """
-    return _add_model(command, "model", _NameArgument, inspect.Parameter.empty)
+    return _add_model(command, "model", _NameArgument, inspect.Parameter.empty, {})
 
 
 def _add_model(
-    command: Callable[..., None], name_parameter: str, name_hint: Any, default_name: Any
+    command: Callable[..., None],
+    name_parameter: str,
+    name_hint: Any,
+    default_name: Any,
+    pool: Mapping[str, tuple[Any, Any]],
 ) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**arguments: Any) -> None:
         name = arguments.pop(name_parameter)
         options = {option: arguments.pop(option) for option in MODEL_OPTIONS}
         dictionaries = tuple(arguments.pop("dictionary") or ())
-        command(**arguments, model=ModelOptions(name, options, dictionaries))
+        pool_options = {option: arguments.pop(option) for option in pool}
+        command(**arguments, model=ModelOptions(name, options, dictionaries, pool_options))
 
     hints = get_type_hints(command, include_extras=True)
     parameters = [
@@ -171,6 +246,7 @@ def _add_model(
         name_parameter: (name_hint, default_name),
         **MODEL_OPTIONS,
         "dictionary": (_Dictionary, None),
+        **pool,
     }
     model_parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)

@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from clerestory.models import Model
+    from clerestory.models.workers.pool import PoolSettings
     from clerestory.recordings import Plan, Store
 
-__all__ = ["HERE", "all_prompts", "record"]
+__all__ = ["all_prompts", "record"]
 
-HERE = "local"
-"""Value of `--ray` without an address."""
 _random = partial(option, rich_help_panel="Random prompts")
-_cluster = partial(option, rich_help_panel="Many machines")
 _Prompts = Annotated[
     str, option("A .txt, .csv or .parquet file of prompts, a .toml template, `vocabulary`.")
 ]
@@ -44,17 +42,6 @@ _Chunk = Annotated[
 _Sample = Annotated[int | None, _random("Number of prompts to sample at random from --prompts.")]
 _SampleSeed = Annotated[int, _random("Random seed for --sample.")]
 _Words = Annotated[int, _random("Words per prompt when --prompts is `vocabulary`.")]
-_Ray = Annotated[
-    str | None,
-    _cluster(
-        "Record with Ray workers on a cluster; without an address, on this machine.",
-        metavar="[ADDRESS]",
-    ),
-]
-_Workers = Annotated[
-    int, _cluster("Number of Ray workers; each loads its own copy of the model.", min=1)
-]
-_Gpus = Annotated[float, _cluster("GPUs per worker; fractions are allowed.", min=0)]
 
 
 @takes_model
@@ -80,9 +67,6 @@ def record(
     guidance: options.Guidance = None,
     steps: options.Steps = None,
     size: options.Size = None,
-    ray: _Ray = None,
-    workers: _Workers = 2,
-    gpus_per_worker: _Gpus = 0.0,
 ) -> None:
     """Record activations and pictures; the same command resumes an interrupted recording."""
     from clerestory.models import parse_seeds, parse_size
@@ -90,12 +74,13 @@ def record(
 
     seed_numbers = None if seeds is None else parse_seeds(seeds)
     picture_size = {} if size is None else parse_size(size)
+    cluster = model.pool_settings()
     # Prompts that cannot be read are refused before the model is opened, which takes long.
     if sample is None:
         table = all_prompts(prompts)
-        opened = model.open()
+        opened = model.open_alone()
     else:
-        opened = model.open()
+        opened = model.open_alone()
         table = random_prompts(prompts, sample, sample_seed, model=opened, words=words)
     settings: dict[str, Any] = {
         "seeds_per_item": seeds_per_item,
@@ -114,13 +99,6 @@ def record(
     if dry_run:
         _write_cost(opened, plan, json=json)
         return
-    cluster: dict[str, Any] | None = None
-    if ray:
-        cluster = {
-            "address": None if ray == HERE else ray,
-            "workers": workers,
-            "gpus_per_worker": gpus_per_worker,
-        }
     _write_report(_record(opened, plan, out, model, cluster), json=json)
 
 
@@ -157,7 +135,7 @@ def _write_cost(opened: Model, plan: Plan, *, json: bool) -> None:
 
 
 def _record(
-    opened: Model, plan: Plan, out: str, model: ModelOptions, cluster: dict[str, Any] | None
+    opened: Model, plan: Plan, out: str, model: ModelOptions, cluster: PoolSettings | None
 ) -> Store:
     from clerestory.cli import console, interrupts
     from clerestory.recordings import Store, fill, start_recording
@@ -176,7 +154,9 @@ def _record(
                     model.explicit_options,
                     dictionaries=list(opened.dictionaries.values()),
                     progress=progress,
-                    **cluster,
+                    address=cluster.address,
+                    workers=cluster.workers,
+                    gpus_per_worker=cluster.gpus_per_worker,
                 )
     return store
 

@@ -8,7 +8,7 @@ import typer
 
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
-from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.model_options import ModelOptions, takes_model_alone
 from clerestory.cli.options import option
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def info(where: options.RecordingLocation, json: options.JsonFlag = False) -> No
 
 
 @app.command()
-@takes_model
+@takes_model_alone
 def verify(
     where: options.RecordingLocation,
     model: ModelOptions,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from clerestory.cli import options
-from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.model_options import ModelOptions, takes_model_alone
 from clerestory.cli.options import argument
 
 __all__ = ["sites"]
@@ -13,7 +13,7 @@ __all__ = ["sites"]
 _Pattern = Annotated[str, argument("Patterns of sites, such as `text.*/mlp`, separated by commas.")]
 
 
-@takes_model
+@takes_model_alone
 def sites(
     model: ModelOptions,
     pattern: _Pattern = "*",

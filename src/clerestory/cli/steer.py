@@ -9,7 +9,7 @@ import typer
 
 from clerestory.cli import options
 from clerestory.cli.arguments import validated
-from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.model_options import ModelOptions, takes_model, takes_model_alone
 from clerestory.cli.options import argument, option
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def show(
 
 
 @app.command()
-@takes_model
+@takes_model_alone
 def bake(
     folder: _SteeredFolder,
     out: options.NewFolder,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from clerestory.cli.model_options import ModelOptions, takes_model
+from clerestory.cli.model_options import ModelOptions, takes_model_alone
 from clerestory.cli.options import argument, option
 
 __all__ = ["templates"]
@@ -20,7 +20,7 @@ _Against = Annotated[
 _Out = Annotated[Path | None, option("File to write, ending in .toml; default: print it.")]
 
 
-@takes_model
+@takes_model_alone
 def templates(
     concept: Annotated[str, argument("Words of the concept, such as `stained glass`.")],
     model: ModelOptions,

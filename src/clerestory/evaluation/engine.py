@@ -336,8 +336,10 @@ class Evaluator:
         for group in _group_by_prompts(by_condition):
             # Prompts, seeds and options are the same in the whole group.
             shared = group[0]
-            # Each batch is stored before the next, so that an interrupted run keeps its samples.
-            for batch in _batches(shared.missing, self.batch):
+            # Each batch is stored before the next, so that an interrupted run keeps its samples;
+            # of a pool several, so that all of its workers have some.
+            count = 1 if self.model.workers == 1 else 4 * self.model.workers
+            for batch in _batches(shared.missing, count * self.batch):
                 runs = self.model.sweep(
                     [shared.prompts[cell] for cell in batch],
                     [shared.design.cell_seeds[cell] for cell in batch],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -40,8 +41,8 @@ from clerestory.models.core.attention_layers import (
 from clerestory.models.core.attention_outputs import OutputCapture
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, branch_texts
-from clerestory.models.core.runner import run_sweep
 from clerestory.models.core.runs import Run, step_coordinates
+from clerestory.models.core.sweeps import run_sweep
 from clerestory.models.core.types import Branch, Edit, Sample
 from clerestory.types import Pictures, ProgressOption
 
@@ -213,6 +214,8 @@ def read_attention(
         request = with_word_masks(model, request)
     with hold_pipeline(model.pipeline):
         words, capture = _capture(model, samples, question, layers, direction)
+        addresses = [layer.address for layer in layers]
+        capture.rebuild = partial(_rebuild, samples, question, addresses, direction)
         with switch_to_sdpa(model.pipeline, layers) as switched:
             # To tell what the switch does to pictures, they must be there.
             drawn = pictures or bool(switched)
@@ -300,6 +303,19 @@ def _capture(
     if question.concepts is not None:
         second = concept_pass(model, layers, [word.word for word in words], samples[0].options)
     return words, OutputCapture(*asked, concept_pass=second)
+
+
+def _rebuild(
+    samples: Sequence[Sample],
+    question: AttentionQuestion,
+    addresses: Sequence[str],
+    direction: Direction,
+    model: Model,
+) -> AttentionCapture:
+    """What reads the same in another process, whose model has layers of its own."""
+    layers = {layer.address: layer for layer in attention_layers(model.family)}
+    chosen = [layers[address] for address in addresses]
+    return _capture(model, samples, question, chosen, direction)[1]
 
 
 def _check_count(words: Sequence[Any]) -> None:

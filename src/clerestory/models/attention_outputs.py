@@ -16,7 +16,7 @@ from clerestory.models.core.attention_concepts import ConceptTokens, check_denoi
 from clerestory.models.core.attention_layers import AttentionLayer, attention_layers
 from clerestory.models.core.attention_outputs import ConceptPass
 from clerestory.models.core.requests import Request
-from clerestory.models.core.runner import run_sweep
+from clerestory.models.core.sweeps import run_sweep
 from clerestory.models.core.types import Options, Sample
 
 if TYPE_CHECKING:

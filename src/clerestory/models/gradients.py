@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -251,9 +252,7 @@ def read_gradients(model: Model, request: Request, question: GradientQuestion) -
     """
     if request.pool == "max":
         raise OptionError("A gradient has no maximum over positions: pool by mean, last or none.")
-    sweep, batches = differentiate(
-        model, request, question, lambda sweep, rows: _PooledSink(sweep, rows, question.sites)
-    )
+    sweep, batches = differentiate(model, request, question, partial(_PooledSink, question.sites))
     joined = [_batch_arrays(batch, sweep.hooks) for batch in batches]
     connected = {
         address for batch in batches for address, steps in batch.connected.items() if steps
@@ -283,11 +282,15 @@ def _imprecise_text(sites: Sequence[str]) -> str:
 class _PooledSink:
     """Pools values and gradients where they are, and keeps what remains in the CPU's memory."""
 
-    def __init__(self, sweep: Sweep, rows: range, sites: Mapping[str, SiteSelection]) -> None:
+    def __init__(self, sites: Mapping[str, SiteSelection], sweep: Sweep, rows: range) -> None:
         self._sites = sites
         self._pool = PoolerOfSites(sweep, rows, sweep.request.pool, sweep.request.branch)
         self.readings: Readings = {address: [] for address in sites}
         self.gradients: dict[str, dict[Step, Floats]] = {address: {} for address in sites}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was taken leaves the process without the sweep, which holds the model.
+        return {"readings": self.readings, "gradients": self.gradients}
 
     def value(self, address: str, value: Tensor, step: Step) -> None:
         self.readings[address].append((step, self._pooled(address, value)))

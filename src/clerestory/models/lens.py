@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from clerestory.errors import OptionError, SiteError
 from clerestory.models.core.requests import Request
-from clerestory.models.core.runner import run_sweep
+from clerestory.models.core.sweeps import run_sweep
 from clerestory.models.core.types import Edit, Sample
 from clerestory.registry import suggest
 from clerestory.reporting.pictures import grid, save

@@ -10,8 +10,8 @@ from clerestory.models.core.attention_layers import Direction, Space
 from clerestory.models.core.family import TapCallback
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, changed_options, list_samples
-from clerestory.models.core.runner import run_sweep
 from clerestory.models.core.runs import Run
+from clerestory.models.core.sweeps import run_sweep
 from clerestory.models.core.types import OPTION_NAMES, Branch, Edit, Options, Pool
 from clerestory.models.opened import OpenedModel
 from clerestory.models.word_masks import with_word_masks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from clerestory.arguments import checked
 from clerestory.errors import DictionaryError, ModelError, PromptError
@@ -16,6 +16,7 @@ from clerestory.models.core.latents import (
     hooks_with_latents,
 )
 from clerestory.models.core.opened_state import OpenedState
+from clerestory.models.core.parts import PartPool
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.types import Options, Sites
 from clerestory.models.profile import ModelProfile
@@ -30,6 +31,9 @@ __all__ = ["OpenedModel"]
 
 class OpenedModel:
     """What `Model` is besides its runs."""
+
+    pool: PartPool | None = None
+    """The workers that draw for it; None where this process does."""
 
     @checked()
     def __init__(
@@ -74,6 +78,23 @@ class OpenedModel:
         }
         pipeline = pack_pipeline(self.pipeline)
         return rebuild_model, (self.name, type(self.family), pipeline, state, self._dictionaries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def workers(self) -> int:
+        """How many processes draw for this model; 1 without a pool."""
+        return 1 if self.pool is None else self.pool.workers
+
+    def close(self) -> None:
+        """End the workers of its pool, if it has one; what follows runs in this process."""
+        pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.close()
 
     @property
     def reopen(self) -> Callable[[], Model] | None:

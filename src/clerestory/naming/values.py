@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.models.core.addresses import SiteSelection
-from clerestory.models.core.runner import run_sweep
+from clerestory.models.core.sweeps import run_sweep
 from clerestory.types import Floats, Progress
 
 if TYPE_CHECKING:

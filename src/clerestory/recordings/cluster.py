@@ -5,26 +5,18 @@ Scheduling, retries and lost workers are Ray's. A chunk that is done twice is th
 
 from __future__ import annotations
 
-import signal
-import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clerestory.checks import check_minimum
-from clerestory.errors import RecordingError, describe_error
+from clerestory.errors import RecordingError
 from clerestory.models.core.latents import AttachedDictionary
+from clerestory.models.workers.cluster import cause, cluster
 from clerestory.recordings.plan import check_model
 from clerestory.recordings.store import Store
 from clerestory.types import Progress
 
 __all__ = ["fill_with_ray"]
-
-ANSWER = 5.0
-"""Seconds that a cluster has to answer."""
-SETTINGS = b"\x04"
-"""The type of HTTP/2's frame of settings."""
 
 
 class _Worker:
@@ -96,7 +88,8 @@ def fill_with_ray(
     store.restore_complete(missing)
     if not missing:
         return
-    with _cluster(address) as ray:
+    count = min(workers, len(missing))
+    with cluster(address, count, RecordingError) as ray:
         # Preemptible machines come and go, so actors restart without limit; a chunk whose actor is
         # lost is tried four times in all.
         actor_class = ray.remote(
@@ -107,7 +100,7 @@ def fill_with_ray(
         pool = [
             actor_class.remote(where, name, dict(load_options), list(dictionaries))
             # No more actors than chunks: each takes the memory of a model.
-            for _ in range(min(workers, len(missing)))
+            for _ in range(count)
         ]
         _fill_chunks(ray, pool, store, missing, progress)
 
@@ -132,77 +125,7 @@ def _fill_chunks(
                 progress("recording", completed, total)
     except ray.exceptions.RayTaskError as error:
         # The worker's own error is more specific than that a task failed.
-        raise _cause(error) from error
+        raise cause(error, RecordingError) from error
     except ray.exceptions.RayActorError as error:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else "it was lost"
         raise RecordingError(f"A worker cannot go on: {reason[:300]}") from error
-
-
-def _cause(error: Any) -> Exception:
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else RecordingError(str(error)[:300])
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[Any]:
-    try:
-        import ray
-    except ImportError:
-        raise RecordingError(
-            "Ray is not installed: pip install 'clerestory[ray]' on every machine."
-        ) from None
-    # A connection of the caller is used and left open.
-    connect = not ray.is_initialized()
-    if connect:
-        options = {"include_dashboard": False} if address is None else {}
-        where = address or "local"  # None would join the cluster that was used last
-        _check_address(where)
-        try:
-            with _preserve_sigterm():
-                ray.init(address=where, log_to_driver=False, logging_level="ERROR", **options)
-        # What Ray raises for addresses that it cannot read or that do not answer.
-        except (ImportError, OSError, ValueError, RuntimeError, AssertionError) as error:
-            raise RecordingError(
-                f"The cluster {where} cannot be joined: {describe_error(error)}"
-            ) from error
-    try:
-        yield ray
-    finally:
-        if connect:
-            ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    """RecordingError where nothing like Ray answers within seconds; Ray itself waits longer."""
-    if address in ("local", "auto"):
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise RecordingError(
-            f"The cluster {address!r} cannot be joined: write HOST:PORT, ray://HOST:PORT, or auto."
-        )
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
-            connection.settimeout(ANSWER)
-            # Ray speaks gRPC, and so HTTP/2: both sides begin with their settings.
-            connection.sendall(
-                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-            )
-            frame = connection.recv(9)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or describe_error(error)
-        raise RecordingError(f"The cluster {address} cannot be joined: {reason}.") from error
-    if frame[3:4] != SETTINGS:
-        raise RecordingError(f"The cluster {address} cannot be joined: it is not Ray that answers.")
-
-
-@contextmanager
-def _preserve_sigterm() -> Iterator[None]:
-    """Restore the handler of SIGTERM, which `ray.init` replaces."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        # Only the main thread may set signal handlers.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clerestory.models import Model, Run
-from clerestory.models.core import runner as running
+from clerestory.models.core import sweeps as running
 from clerestory.models.core.runs import SiteValues, step_coordinates
 from clerestory.recordings.layout import PICTURES, Labels, Layout
 from clerestory.recordings.plan import Plan

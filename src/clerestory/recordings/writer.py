@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from clerestory.arguments import checked
 from clerestory.errors import OutputError, RecordingError
 from clerestory.models import Model, Run
-from clerestory.models.core import runner as running
+from clerestory.models.core import sweeps as running
 from clerestory.models.core.finiteness import is_finite
 from clerestory.models.core.types import OPTION_NAMES, Branch, Pool
 from clerestory.models.core.weight_digests import encoder_digests

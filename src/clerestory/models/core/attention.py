@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,10 +28,15 @@ from clerestory.models.core.family import StageCall
 from clerestory.models.core.hooks import watch_calls
 from clerestory.models.core.types import Branch, Sample, Step
 
-__all__ = ["AttentionCapture", "AttentionReader", "WordMarks"]
+if TYPE_CHECKING:
+    from clerestory.models.model import Model
+
+__all__ = ["AttentionCapture", "AttentionReader", "BatchMaps", "WordMarks"]
 
 WordMarks = Callable[[str, Sequence[Sample]], Tensor]
 """From a text window and samples to the tokens of each word, bool `[sample, word, token]`."""
+BatchMaps = tuple[MapSums, dict[int, Step]]
+"""The maps of a batch and the steps at which they were read, by index."""
 
 
 @dataclass(eq=False)
@@ -48,6 +53,7 @@ class AttentionCapture:
         keep: Which of `layer`, `step` and `head` are kept apart.
         batches: What was read, a batch of samples each.
         seen_steps: The steps at which something was read, by index.
+        rebuild: Makes the same for the model of another process; None where that is not known.
     """
 
     layers: Sequence[AttentionLayer]
@@ -59,6 +65,7 @@ class AttentionCapture:
     keep: tuple[str, ...] = ()
     batches: dict[int, MapSums] = field(default_factory=dict)
     seen_steps: dict[int, Step] = field(default_factory=dict)
+    rebuild: Callable[[Model], AttentionCapture] | None = None
 
     @property
     def stages(self) -> frozenset[str]:
@@ -113,6 +120,27 @@ class AttentionCapture:
             The reader.
         """
         return AttentionReader(self, attachment, batch, sums)
+
+    def take(self, rows: range) -> BatchMaps:
+        """Hand over what was read of a batch.
+
+        Args:
+            rows: The batch's samples in the run.
+
+        Returns:
+            The maps and their steps, which can be pickled.
+        """
+        return self.batches.pop(rows.start), dict(self.seen_steps)
+
+    def add(self, rows: range, maps: BatchMaps) -> None:
+        """Add what another process read of a batch.
+
+        Args:
+            rows: The batch's samples in the run.
+            maps: What `take` gave there.
+        """
+        self.batches[rows.start], steps = maps
+        self.seen_steps |= steps
 
     def check(self) -> None:
         """Check that everything was read that was asked for.

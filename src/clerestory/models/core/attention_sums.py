@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +64,10 @@ class MapSums:
         self._keep, self._spreads = keep, spreads
         self._sums: dict[tuple[Key, Grid], Tensor] = {}
         self._counts: Counter[Key] = Counter()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process may have no accelerator.
+        return {**vars(self), "_sums": {key: each.cpu() for key, each in self._sums.items()}}
 
     def add(self, layer: str, step: int, grid: Grid, maps: Tensor) -> None:
         """Add the maps of one call.

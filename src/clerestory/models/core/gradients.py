@@ -7,9 +7,10 @@ pass; a sink pools it, or multiplies it by a change, so that no gradient is kept
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -33,12 +34,13 @@ from clerestory.models.core.gradient_checks import (
 from clerestory.models.core.graph_recording import GraphRecorder, record_graph
 from clerestory.models.core.hooks import attach
 from clerestory.models.core.latents import AttachedDictionary, make_tap
+from clerestory.models.core.parts import Part, split_into_parts
 from clerestory.models.core.pipeline_errors import is_out_of_memory
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.pooling import Pooler
 from clerestory.models.core.requests import Request
 from clerestory.models.core.runner import Sweep, open_sweep
-from clerestory.models.core.types import Branch, Pool, Step
+from clerestory.models.core.types import Branch, Pool, Sample, Step
 
 if TYPE_CHECKING:
     from clerestory.models.model import Model
@@ -196,21 +198,81 @@ def differentiate(
     """
     with hold_pipeline(model.pipeline):
         model.rebind()
-        resolved = _resolve(model, question.objective)
-        read, pictures = dict(question.sites), question.objective.reads_pictures
-        for address, selection in resolved.values():
-            read[address] = selection.union(read.get(address, selection))
-        request = replace(request, read=read, pictures=pictures)
-        with open_sweep(model, request) as (sweep, progress):
+        work = GradientWork(replace(request, progress=False), question, make_sink)
+        read = work.request_of(model)
+        with open_sweep(model, replace(read, progress=request.progress)) as (sweep, progress):
+            parts = split_into_parts(list(sweep.batches()), 1, 1)
             batches = []
-            for rows in sweep.batches():
-                sink = make_sink(sweep, rows)
-                batch = _Batch(sweep, question, resolved, rows, sink).run()
+            for part, batch in zip(parts, _compute(model, sweep, work, parts), strict=True):
                 if not question.may_be_independent:
                     _check_connected(model, question, batch)
                 batches.append(batch)
-                progress("differentiating", rows.stop, len(request.samples))
+                progress("differentiating", part.rows.stop, len(request.samples))
     return sweep, batches
+
+
+@dataclass(frozen=True, eq=False)
+class GradientWork:
+    """Differentiates parts of a request; see `PartWork`.
+
+    Attributes:
+        request: The samples, edits, branch, pool and batch.
+        question: What is differentiated.
+        make_sink: Makes what takes the gradients of a batch.
+    """
+
+    request: Request
+    question: GradientQuestion
+    make_sink: MakeSink
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples of the request."""
+        return self.request.samples
+
+    def request_of(self, model: Model) -> Request:
+        """The request, with all that is read of a model.
+
+        Args:
+            model: The model.
+
+        Returns:
+            A copy.
+        """
+        objective = self.question.objective
+        read = dict(self.question.sites)
+        for address, selection in _resolve(model, objective).values():
+            read[address] = selection.union(read.get(address, selection))
+        return replace(self.request, read=read, pictures=objective.reads_pictures)
+
+    @contextmanager
+    def open(self, model: Model) -> Iterator[Callable[[Part], BatchGradients]]:
+        """Prepare a model."""
+        with open_sweep(model, self.request_of(model)) as (sweep, _):
+            yield partial(self.differentiate, model, sweep)
+
+    def differentiate(self, model: Model, sweep: Sweep, part: Part) -> BatchGradients:
+        """Run a part and its backward pass.
+
+        Args:
+            model: The model.
+            sweep: The open sweep of the request.
+            part: The part.
+
+        Returns:
+            What it gave.
+        """
+        resolved, sink = _resolve(model, self.question.objective), self.make_sink(sweep, part.rows)
+        return _Batch(sweep, self.question, resolved, part.rows, sink).run()
+
+
+def _compute(
+    model: Model, sweep: Sweep, work: GradientWork, parts: Sequence[Part]
+) -> Iterator[BatchGradients]:
+    """What each part gives, here or on the workers of the model's pool."""
+    if model.pool is not None and len(parts) > 1:
+        return model.pool.compute(model, work, parts)
+    return (work.differentiate(model, sweep, part) for part in parts)
 
 
 class PoolerOfSites:

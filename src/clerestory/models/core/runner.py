@@ -1,4 +1,4 @@
-"""Runs prompts × seeds through a model, batch by batch; stages that are not needed are skipped.
+"""Runs one batch of prompts × seeds through a model; stages that are not needed are skipped.
 
 `Family.encode` makes the values at the conditioning sites, `Family.draw` makes pictures of them.
 Sets of edits with the same edits of the encode stages share one encoding.
@@ -21,14 +21,14 @@ from clerestory.models.core.activations import Batch, Readings, collect, make_ta
 from clerestory.models.core.addresses import parse
 from clerestory.models.core.attachment import Attachment, Probe, Tap
 from clerestory.models.core.family import Encoding, TapCallback
-from clerestory.models.core.finiteness import StageCheck, check_finite, to_pictures
+from clerestory.models.core.finiteness import StageCheck, to_pictures
 from clerestory.models.core.hooks import attach
 from clerestory.models.core.latents import add_latent_edit, make_tap
+from clerestory.models.core.parts import Part
 from clerestory.models.core.pipeline_errors import PIPELINE_ERRORS, pipeline_error
 from clerestory.models.core.pipeline_state import (
     check_tiling,
     hide_progress_bars,
-    hold_pipeline,
     prepare_pipeline,
 )
 from clerestory.models.core.pooling import TOKENS_PREFIX
@@ -43,7 +43,7 @@ from clerestory.types import Floats, Pictures, Progress
 if TYPE_CHECKING:
     from clerestory.models.model import Model
 
-__all__ = ["Sweep", "check_request", "open_sweep", "run_sweep"]
+__all__ = ["BatchOutput", "Sweep", "check_request", "open_sweep"]
 
 PICTURES = "pictures"
 """The place of a value that is not finite, where the outputs of all stages are finite."""
@@ -66,28 +66,6 @@ def check_request(model: Model, request: Request) -> None:
         EditError: An edit is not callable or has no site.
     """
     Sweep(model, request)
-
-
-def run_sweep(model: Model, request: Request, *, allow_bad: bool = False) -> list[Run]:
-    """Run the samples once for each set of edits; sets with the same early edits share it.
-
-    Args:
-        model: The model.
-        request: What is drawn, read and edited.
-        allow_bad: Whether samples that are not finite are named in `Run.bad`, instead of an error.
-
-    Returns:
-        A run for each set of edits, in order.
-
-    Raises:
-        ClerestoryError: As `check_request`, and SiteError where a site, step or branch that is
-            edited or read was not reached.
-        EditError, ModelError: A value is not finite, and bad samples are not to be marked.
-    """
-    with hold_pipeline(model.pipeline):
-        # Its sites are those of the modules that the pipeline has now.
-        model.rebind()
-        return _run_batches(model, request, allow_bad)
 
 
 @contextmanager
@@ -119,25 +97,6 @@ def open_sweep(model: Model, request: Request) -> Iterator[tuple[Sweep, Progress
         prepare_pipeline(model.pipeline, whole_vae="vae" in sweep.stages),
     ):
         yield sweep, progress
-
-
-def _run_batches(model: Model, request: Request, allow_bad: bool) -> list[Run]:
-    total, completed = len(request.samples) * len(request.edit_sets), 0
-    outputs: list[list[BatchOutput]] = [[] for _ in request.edit_sets]
-    with open_sweep(model, request) as (sweep, progress):
-        for rows in sweep.batches():
-            # All sets of a batch before the next batch: only one batch of shared encodings is held
-            # at a time.
-            sets = zip(outputs, request.edit_sets, sweep.draw_batch(rows), strict=True)
-            for batches, edits, batch in sets:
-                if not allow_bad:
-                    read, _, bad = batch
-                    # Now rather than at the end, which may be hours away.
-                    check_finite(request.samples, rows, bad, read, edits)
-                batches.append(batch)
-                completed += len(rows)
-                progress("drawing" if request.pictures else "reading", completed, total)
-    return [sweep.join(batches) for batches in outputs]
 
 
 class Sweep:
@@ -186,11 +145,12 @@ class Sweep:
         largest = self.family.batch_limit(self.sites, options) or limit
         return min(limit, largest, len(self.request.samples))
 
-    def draw_batch(self, rows: range) -> Iterator[BatchOutput]:
-        """For each set of edits, what these samples read and draw."""
+    def draw_batch(self, part: Part) -> Iterator[BatchOutput]:
+        """For each set of edits of a part, what its samples read and draw."""
+        rows = part.rows
         # The key is by identity: edits hold tensors, which compare element by element.
         encodings: dict[tuple[int, ...], tuple[Encoding | None, Batch, Mapping[int, str]]] = {}
-        for edits in self.edit_sets:
+        for edits in self.edit_sets[part.sets.start : part.sets.stop]:
             early = tuple(edit for edit in edits if self._is_early(parse(edit.site).site))
             key = tuple(id(edit) for edit in early)
             if key not in encodings:

@@ -14,6 +14,7 @@ __all__ = [
     "encoder_digests",
     "is_readable",
     "plain_tensors",
+    "stored_tensors",
     "values_digest",
     "weight_digests",
     "weight_versions",
@@ -98,7 +99,7 @@ def values_digest(networks: Iterable[nn.Module]) -> str:
     if not all(map(is_readable, networks)):
         return ""
     try:
-        digests = {_exact_digest(tensor) for tensor in _stored_tensors(networks)}
+        digests = {_exact_digest(tensor) for tensor in stored_tensors(networks)}
     # Kinds of tensors that other libraries define, whose bits torch cannot give.
     except (NotImplementedError, RuntimeError):
         return ""
@@ -114,7 +115,7 @@ def is_readable(network: nn.Module) -> bool:
     Returns:
         False for a network that is offloaded module by module.
     """
-    return not any(tensor.is_meta for tensor in _stored_tensors([network]))
+    return not any(tensor.is_meta for tensor in stored_tensors([network]))
 
 
 def weight_versions(networks: Iterable[nn.Module]) -> WeightVersions:
@@ -128,11 +129,11 @@ def weight_versions(networks: Iterable[nn.Module]) -> WeightVersions:
     """
     return tuple(
         (id(tensor), 0 if tensor.is_meta else tensor.data_ptr(), tensor._version)
-        for tensor in _stored_tensors(networks)
+        for tensor in stored_tensors(networks)
     )
 
 
-def _stored_tensors(networks: Iterable[nn.Module]) -> Iterator[Tensor]:
+def stored_tensors(networks: Iterable[nn.Module]) -> Iterator[Tensor]:
     """Parameters and buffers, without buffers that modules compute when they are called."""
     for network in networks:
         for module in network.modules():

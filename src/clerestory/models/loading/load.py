@@ -17,6 +17,7 @@ from clerestory.models.core.types import Options
 from clerestory.models.loading.plugins import default_model, find_checkpoint, model_names
 from clerestory.models.model import Model
 from clerestory.models.profile import Checkpoint, ModelProfile
+from clerestory.models.workers.pool import PoolSettings, WorkerPool
 from clerestory.registry import suggest
 
 __all__ = ["find_device", "load", "wrap"]
@@ -39,8 +40,11 @@ def load(
     pickles: bool = False,
     probe: bool = True,
     fetch: bool = True,
+    workers: int | None = None,
+    ray: str | None = None,
+    gpus_per_worker: float | None = None,
 ) -> Model:
-    """Open a text-to-image model.
+    """Open a text-to-image model, with a pool of workers where one is asked for.
 
     Args:
         source: The name of a plug-in's model such as `lancet`, a folder written by diffusers or by
@@ -76,7 +80,10 @@ def load(
     target = find_device(device)
     precision = _choose_precision(dtype, target)
     _check_offload(offload, target)
-    parts = {"prior": prior, "lora": lora, "config": config}
+    # Before the model is opened, which takes longer than to find that nothing answers there.
+    settings = PoolSettings.of(target, workers=workers, ray=ray, gpus_per_worker=gpus_per_worker)
+    pool = None if settings is None else WorkerPool(settings)
+    parts: dict[str, Any] = {"prior": prior, "lora": lora, "config": config}
     load_options = {name: str(value) for name, value in parts.items() if value is not None}
     if source is None:
         source = default_model()
@@ -92,7 +99,9 @@ def load(
             # A pipeline object stays where its owner put it, unless a device is asked for.
             destination = None if device == "auto" and offload is None else target
             _place_pipeline(source, destination, offload, lora)
-        return wrap(source, load_options=load_options, probe=probe)
+        model = wrap(source, load_options=load_options, probe=probe)
+        model.pool = pool
+        return model
     checkpoint = find_checkpoint(source)
     if checkpoint is None:
         _check_name(source)
@@ -122,6 +131,7 @@ def load(
         fetch=fetch,
         **parts,
     )
+    model.pool = pool
     return model
 
 
