@@ -36,7 +36,8 @@ def main() -> None:
             start = time.perf_counter()
             drawn.append(draw(model, arguments.samples, arguments.batch))
             seconds[workers] = time.perf_counter() - start
-    assert np.array_equal(*drawn)
+    first, second = drawn
+    assert np.array_equal(first, second)
     ratio = seconds[1] / seconds[2]
     print(json.dumps({"seconds": seconds, "ratio": ratio}))
 

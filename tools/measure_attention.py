@@ -66,7 +66,8 @@ def choose_scenes(world: Any, art: Any, count: int, size: int) -> list[tuple[Any
     from lancet.world.drawing import object_masks
     from lancet.world.sampler import scene_for
 
-    found, seed = [], FIRST_SCENE
+    found: list[tuple[Any, Mapping[str, NDArray[np.bool_]]]] = []
+    seed = FIRST_SCENE
     while len(found) < count:
         scene = scene_for(world, seed, kind="pair")
         seed += 1
@@ -123,7 +124,8 @@ def _encode(vae: Any, picture: NDArray[np.uint8]) -> Tensor:
     values = torch.from_numpy(picture).permute(2, 0, 1)[None].to(vae.device, vae.dtype)
     with torch.no_grad():
         latents = vae.encode(values / 127.5 - 1).latent_dist.mode().float().cpu()
-    return (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
+    scaled: Tensor = (latents - (vae.config.get("shift_factor") or 0)) * vae.config.scaling_factor
+    return scaled
 
 
 def _add_noise(scheduler: Any, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 from paths import BUILD, DOCS, PICTURES, RESULTS
 
 FIGURES, PARTS = RESULTS / "paths", BUILD / "paths"
-OPTIONS = {"steps": 4, "prior_steps": 5}
+OPTIONS: dict[str, Any] = {"steps": 4, "prior_steps": 5}
 """Fewer steps than Lancet's own 8 and 10."""
 TARGET, MOST_NODES, MOST_EDGES, RANDOM = 0.8, 40, 36, 9
 
