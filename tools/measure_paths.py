@@ -34,6 +34,7 @@ class PlannedPath:
         sites: Sites whose heads, or which as a whole, may be nodes; None for the default.
         items: The items, every second of which chooses the graph.
         question: What is asked, for the page.
+        note: What a reader has to know about the choice of sites.
     """
 
     clean: str
@@ -43,6 +44,7 @@ class PlannedPath:
     sites: tuple[str, ...] | None
     items: tuple[str, ...]
     question: str
+    note: str = ""
 
 
 SUBJECTS = (
@@ -77,6 +79,8 @@ PATHS = {
         ("text.*/z", "text.*/mlp", "prior.*/self_attn", "prior.*/mlp", "prior/embedding"),
         STRANGERS,
         "How does a raven dress a person in black?",
+        "The prior's attention is one node a block here. That was chosen after its heads had been "
+        "tried one by one: cut to 40 nodes, that graph carried 13% in the half that chooses.",
     ),
 }
 
@@ -147,15 +151,15 @@ def _described(path: PlannedPath, name: str, figures: Mapping[str, Any]) -> str:
         f"“{path.clean.format(item='ITEM')}” against “{path.corrupted.format(item='ITEM')}”; the "
         f"value is the log odds of `{path.classifier}={path.label}`. In {figures['evaluation']} "
         f"items that chose nothing the second adds {figures['total']:+.1f} "
-        f"({_limits(figures['total_interval'], '.1f')}) to {figures['clean']:.1f}.",
+        f"({_limits(figures['total_interval'], '.1f')}) to {figures['clean']:.1f}. {path.note}",
         "",
         f"- **Faithfulness** {_share(figures, 'faithfulness')} with {len(figures['nodes']) - 2} of "
         f"{figures['candidates']} parts; it was {figures['selection_faithfulness']:.0%} where they "
         f"were chosen. {TARGET:.0%} or more: *{figures['status']}*.",
         f"- **Completeness**: {_share(figures, 'completeness')} remain without them; "
-        f"{figures['leak']:.1%} pass none of the parts.",
+        f"{figures['leak']:z.1%} pass none of the parts.",
         f"- **Random graphs** of as many parts of each kind in each stage ({len(random)}) carry "
-        f"{min(random):.0%} to {max(random):.0%}.",
+        f"{min(random):z.0%} to {max(random):z.0%}.",
         f"- **Edges**: {len(verified)} of {len(figures['edges'])} that were patched are verified "
         f"(q ≤ .05). The largest: {_edges(verified)}.",
         "",
@@ -180,7 +184,7 @@ def _limits(limits: Sequence[float], form: str) -> str:
 
 
 def _share(figures: Mapping[str, Any], name: str) -> str:
-    return f"{figures[name]:.0%} ({_limits(figures[f'{name}_interval'], '.0%')})"
+    return f"{figures[name]:z.0%} ({_limits(figures[f'{name}_interval'], 'z.0%')})"
 
 
 def _edges(edges: Sequence[Mapping[str, Any]]) -> str:
@@ -213,7 +217,7 @@ def _map_table(effects: Mapping[str, Any]) -> str:
         "|---" * (1 + len(effects["columns"])) + "|",
     ]
     lines += [
-        f"| {row} | {' | '.join(f'{share:+.0%}' for share in shares)} |"
+        f"| {row} | {' | '.join(f'{share:+z.0%}' for share in shares)} |"
         for row, shares in zip(effects["rows"], effects["shares"], strict=True)
     ]
     return "\n".join(lines)

@@ -197,6 +197,7 @@ def test_results_are_saved_resumed_and_shown(planted, tmp_path):
     assert {"nodes", "edges", "faithfulness", "completeness", "status"} <= figures.keys()
     assert {"address", "effect"} <= figures["nodes"][0].keys()
     page = (tmp_path / "saved" / "trace.html").read_text()
+    assert loaded.page() == page and "-0%" not in page
     assert "<b>cat</b>" not in page and "&lt;b&gt;cat" in page
     for each in ("graph", "maps"):
         assert loaded.plot(each).to_dict()

@@ -164,7 +164,7 @@ def _(valid, out, patch):
     return ["verify", valid.findings, "--classifier", LIGHT, "--label", "light", *how, "--out", out]
 
 
-@case("trace", resumable=True, vary=("trace.html",))
+@case("trace", resumable=True)
 def _(valid, out, patch):
     how = ["--against", "a dog", "--of", "text/pooled[2]", "--sites", "text.*/z", "--seeds", "0:8"]
     return ["trace", "a cat", *how, "--random-graphs", 1, "--out", out]

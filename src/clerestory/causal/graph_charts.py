@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "chart", "graph_chart", "layout", "map_chart", "short_name"]
 
-WORD_LAYER, LAYER_STEP = 0, 1
+ATTENTION, MLP = (0.0, 0.72), (0.72, 1.0)
+SIDES = dict.fromkeys(("z", "self_attn", "cross_attn"), ATTENTION) | {"mlp": MLP, "neurons": MLP}
+"""The part of the width that a site's nodes have, by its tap; all of it for others."""
+THINNEST, WIDEST = 1.2, 7.0
+"""Widths of edges."""
 SCALE = ["#2c5d8a", "#f3f1ea", "#8c3b1d"]
 """Against the effect, nothing, with it."""
 
@@ -25,18 +29,12 @@ class Place:
 
     Attributes:
         row: Its layer, 0 for the words.
-        column: Its place within the layer.
-        columns: Number of nodes in the layer.
+        x: From 0 to 1: attention on the left, MLPs on the right, so that an edge from layer to
+            layer does not run through the nodes between.
     """
 
     row: int
-    column: int
-    columns: int
-
-    @property
-    def x(self) -> float:
-        """From 0 to 1."""
-        return (self.column + 1) / (self.columns + 1)
+    x: float
 
 
 def chart(result: TraceResult, which: str) -> Any:
@@ -74,10 +72,17 @@ def layout(result: TraceResult) -> dict[str, Place]:
         site = node.address.partition("[")[0] if node.kind in ("head", "unit") else node.address
         layers.setdefault(site, []).append(node.address)
     return {
-        address: Place(row, column, len(addresses))
-        for row, addresses in enumerate(layers.values())
+        address: Place(row, _across(site, column, len(addresses)))
+        for row, (site, addresses) in enumerate(layers.items())
         for column, address in enumerate(addresses)
     }
+
+
+def _across(site: str, column: int, columns: int) -> float:
+    """From 0 to 1, for a node of a layer."""
+    tap = site.partition("@")[0].rpartition("/")[2]
+    left, right = SIDES.get(tap, (0.0, 1.0))
+    return left + (right - left) * (column + 1) / (columns + 1)
 
 
 def graph_chart(result: TraceResult) -> Any:
@@ -112,28 +117,28 @@ def graph_chart(result: TraceResult) -> Any:
         "share:Q", scale=alt.Scale(domain=[-1, 0, 1], range=SCALE, clamp=True), title="share"
     )
     none = alt.Axis(labels=False, ticks=False, grid=False, title=None, domain=False)
+    deepest = max(place.row for place in places.values())
     x = alt.X("x:Q", scale=alt.Scale(domain=[0, 1]), axis=none)
-    y = alt.Y("y:Q", scale=alt.Scale(reverse=True, padding=20), axis=none)
+    y = alt.Y("y:Q", scale=alt.Scale(domain=[deepest + 0.5, -0.7], nice=False), axis=none)
+    # Not in the colours of nodes, in which a small share is hardly to be seen.
+    sign = alt.condition("datum.share < 0", alt.value(SCALE[0]), alt.value(SCALE[-1]))
+    width = alt.StrokeWidth("width:Q", scale=None, legend=None)
     lines = (
         alt.Chart(edges)
-        .mark_rule()
-        .encode(
-            x=x,
-            y=y,
-            x2="x2:Q",
-            y2="y2:Q",
-            color=colour,
-            strokeWidth=alt.StrokeWidth("size:Q", legend=None),
-        )
-        .transform_calculate(size="abs(datum.share)")
+        .mark_rule(opacity=0.55)
+        .encode(x=x, y=y, x2="x2:Q", y2="y2:Q", color=sign, strokeWidth=width)
+        .transform_calculate(width=f"clamp({WIDEST} * abs(datum.share), {THINNEST}, {WIDEST})")
     )
     base = alt.Chart(nodes).encode(x=x, y=y)
     points = base.mark_point(filled=True, size=110, stroke="#555").encode(
         color=colour, tooltip=["address:N", "effect:Q", "share:Q"]
     )
     names = base.mark_text(dy=-11, fontSize=10).encode(text="name:N")
-    height = 46 * (1 + max(place.row for place in places.values()))
-    title = f"What carries {result.faithfulness:.0%} of the change of {result.objective}"
+    height = 46 * (deepest + 1)
+    title = alt.TitleParams(
+        f"What carries {result.faithfulness:.0%} of the change of {result.objective}",
+        subtitle=f"lines: the {len(edges)} of {len(result.edges)} measured edges that are verified",
+    )
     return (lines + points + names).properties(width=680, height=height, title=title)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clerestory.causal.graph_charts import layout, map_chart, short_name
+from clerestory.causal.graph_charts import THINNEST, WIDEST, layout, map_chart, short_name
 from clerestory.causal.graph_results import GraphEdge, GraphNode, TraceResult
 from clerestory.reporting.pages import environment
 from clerestory.reporting.plots import svg
@@ -14,7 +14,6 @@ from clerestory.reporting.plots import svg
 __all__ = ["page"]
 
 WIDTH, ROW, TOP = 1040, 62, 34
-MOST_STROKE = 7.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,6 @@ def _line(edge: GraphEdge, nodes: dict[str, DrawnNode]) -> dict[str, Any]:
     return {
         "edge": edge,
         "path": path,
-        "stroke": max(1.0, min(MOST_STROKE, MOST_STROKE * abs(edge.share))),
+        "stroke": max(THINNEST, min(WIDEST, WIDEST * abs(edge.share))),
         "ends": f"from-{start.id} to-{end.id}",
     }

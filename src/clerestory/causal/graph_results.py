@@ -211,9 +211,10 @@ class TraceResult(Result):
         return (
             f"{self.objective}: {len(self.parts)} of {self.candidates} parts carry "
             f"{self.faithfulness:.0%} ({low:.0%} to {high:.0%}) of what the corrupted prompts add "
-            f"({self.total:+.3g}), and {self.completeness:.0%} ({least:.0%} to {most:.0%}) remain "
-            f"without them; {verified} of {len(self.edges)} edges verified; {self.evaluation} "
-            f"{self.replicates}; faithfulness of {self.target:.0%}: {self.status}."
+            f"({self.total:+.3g}), and {self.completeness:z.0%} ({least:z.0%} to {most:z.0%}) "
+            f"remain without them; {verified} of {len(self.edges)} edges verified; "
+            f"{self.evaluation} {self.replicates}; faithfulness of {self.target:.0%}: "
+            f"{self.status}."
         )
 
     @override

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from hashlib import blake2b
 from typing import Any
 
 from markupsafe import Markup
@@ -23,7 +26,9 @@ def svg(chart: Any) -> Markup:
     # Imported late: it loads a JavaScript engine.
     import vl_convert
 
-    return Markup(vl_convert.vegalite_to_svg(_clean(chart.to_dict())))
+    specification = _clean(chart.to_dict())
+    digest = blake2b(json.dumps(specification, sort_keys=True, default=str).encode(), digest_size=4)
+    return Markup(_stable_ids(vl_convert.vegalite_to_svg(specification), digest.hexdigest()))
 
 
 def png(chart: Any) -> bytes:
@@ -38,6 +43,18 @@ def png(chart: Any) -> bytes:
     import vl_convert
 
     image: bytes = vl_convert.vegalite_to_png(_clean(chart.to_dict()), scale=2)
+    return image
+
+
+def _stable_ids(image: str, name: str) -> str:
+    """An SVG whose ids depend on the chart alone.
+
+    Vega numbers gradients and clips on through the whole process, so that the same page would
+    differ from call to call.
+    """
+    numbers = dict.fromkeys(re.findall(r'\bid="((?:gradient|clip)_?\d+)"', image))
+    for number, old in enumerate(numbers):
+        image = re.sub(rf"\b{old}\b", f"id-{name}-{number}", image)
     return image
 
 
