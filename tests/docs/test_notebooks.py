@@ -139,6 +139,32 @@ def test_how_the_network_decides_patches_what_it_estimates_and_edits_one_side(ev
     assert inside > 1.5 * outside > 0
 
 
+@pytest.mark.weights
+def test_dictionaries_finds_a_latent_and_compares_its_control(evaluate):
+    pytest.importorskip("sae_lens")
+    values = evaluate(
+        "dictionaries",
+        """{
+            "explained_variance": dictionary.metadata["explained_variance"],
+            "units": [[one.unit, one.status, one.detects.auroc] for one in units.values()],
+            "addition": [one.addition.effect for one in result.effects],
+            "captions": sum("stained glass" in text for text in texts),
+            "lengths": [float(np.linalg.norm(each)) for each in (toward, difference)],
+        }""",
+    )
+    assert values["explained_variance"] > 0.5
+    (latent, *latent_found), (neuron, *_), (direction, *direction_found) = values["units"]
+    assert latent.startswith("prior/embedding:small[") and neuron.startswith("prior/embedding[")
+    assert direction.startswith("prior/embedding[")
+    assert latent_found[0] == direction_found[0] == "found"
+    assert latent_found[1] > 0.75 and direction_found[1] > 0.95
+    # The latent's captions ask for the style; half of those of a small training may be others.
+    assert values["captions"] >= 3
+    _, neuron_effect, direction_effect = values["addition"]
+    assert direction_effect >= 0.75 and neuron_effect <= 0.25
+    assert values["lengths"][0] < values["lengths"][1]
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_what_is_kept_of_a_notebook_is_small_and_says_nothing_of_a_machine(path):
     text = path.read_text()
