@@ -14,6 +14,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # there is a worker for each core
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Ray's workers give way to everything else by default, and would starve beside other tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 refresh_entry_points()
 hook = install_import_hook("clerestory.stats", "beartype.beartype")

@@ -135,9 +135,12 @@ def test_two_paths_are_both_kept_where_one_is_not_enough():
     assert abs(sum(between)) < 0.2
     one = trace(model, CLEAN, CORRUPTED, READ, **call, target=0.95, max_nodes=1)
     (node,) = one.parts
-    assert one.faithfulness == pytest.approx(node.share, abs=1e-3)
-    # What one carries and what is left without it is all there is.
-    assert one.faithfulness + one.completeness == pytest.approx(1, abs=1e-3)
+    # With all else frozen it acts by its edge to the value alone, and not through the later one.
+    (direct,) = [edge.share for edge in one.edges if edge.source == node.address]
+    assert one.faithfulness == pytest.approx(direct, abs=1e-3)
+    # What it does by all ways and what is left without it is all there is, but for the norm, in
+    # which the two do not quite add up.
+    assert node.share + one.completeness == pytest.approx(1, abs=0.05)
     assert "insufficient" in [warning.kind for warning in one.warnings]
 
 

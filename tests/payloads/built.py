@@ -21,6 +21,7 @@ from clerestory.attribution.results import (
     Split,
 )
 from clerestory.attribution.synergy import SynergyTest, UnitSynergy
+from clerestory.causal import EffectMap, GraphEdge, GraphNode, TraceResult
 from clerestory.classifiers.check_page import render_page as check_page
 from clerestory.contrasts import group
 from clerestory.contrasts.group_page import page as group_page
@@ -217,6 +218,45 @@ def _split(pieces: tuple[str, ...]) -> Split:
     return Split(single, pair, 0.0, 0.0, single, total, total, values, 12, "binomial")
 
 
+def causal_graph(folder: Path) -> Path:
+    """Of a causal graph: prompts, addresses, the objective, maps, warnings."""
+    causal_graph_result().save(folder / "out")
+    return folder / "out" / "trace.html"
+
+
+def causal_graph_result() -> TraceResult:
+    """A traced path with payloads for every text."""
+    figures = (0.5, 0.4, 0.6, 0.5, 0.01)
+    ends = GraphNode("prompt", "prompt", *figures), GraphNode(ALL, "objective", *figures)
+    parts = tuple(GraphNode(text, "head", *figures) for text in PAYLOADS)
+    grid = ((0.5,) * len(PAYLOADS),)
+    return TraceResult(
+        objective=ALL,
+        clean_prompts=PAYLOADS,
+        corrupted_prompts=PAYLOADS,
+        replicates="pairs",
+        selection=12,
+        evaluation=12,
+        clean=0.0,
+        total=1.0,
+        total_interval=(0.9, 1.1),
+        faithfulness=0.9,
+        faithfulness_interval=(0.85, 0.95),
+        completeness=0.1,
+        completeness_interval=(0.0, 0.2),
+        leak=0.0,
+        selection_faithfulness=0.9,
+        random_faithfulness=(0.0, 0.1),
+        target=0.8,
+        candidates=len(parts),
+        nodes=(ends[0], *parts, ends[1]),
+        edges=tuple(GraphEdge(text, ALL, *figures) for text in PAYLOADS),
+        maps=(EffectMap(ALL, (ALL,), PAYLOADS, grid, grid, grid),),
+        warnings=WARNINGS,
+        provenance=Provenance(ALL, ALL),
+    )
+
+
 def groups(folder: Path) -> Path:
     """Of a recording: its prompts, the classifier, its classes, columns, warnings."""
     # A prompt with a NUL is refused before it can be recorded.
@@ -311,6 +351,7 @@ def report(folder: Path) -> Path:
 Build = Callable[[Path], Path]
 PAGES: dict[str, Build] = {
     "attribution/pages/attribution.html": attribution,
+    "causal/pages/trace.html": causal_graph,
     "classifiers/pages/check.html": check,
     "maximization/pages/gallery.html": gallery,
     "contrasts/pages/groups.html": groups,
