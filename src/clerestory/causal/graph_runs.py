@@ -26,7 +26,7 @@ from clerestory.causal.paired_runs import (
 )
 from clerestory.causal.patched_sites import PartPatch
 from clerestory.errors import EvidenceError
-from clerestory.models.core.gradients import ObjectiveSite
+from clerestory.models.core.gradient_questions import ObjectiveSite
 from clerestory.models.core.types import Step
 from clerestory.types import Floats
 

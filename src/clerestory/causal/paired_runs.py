@@ -13,12 +13,8 @@ from clerestory.errors import EvidenceError, OptionError, SiteError
 from clerestory.evaluation.objectives import Objective, parse_objective
 from clerestory.models import Model
 from clerestory.models.core.addresses import SiteSelection, check_width
-from clerestory.models.core.gradients import (
-    BatchGradients,
-    DifferentiableObjective,
-    GradientQuestion,
-    differentiate,
-)
+from clerestory.models.core.gradient_questions import DifferentiableObjective, GradientQuestion
+from clerestory.models.core.gradients import BatchGradients, differentiate
 from clerestory.models.core.pipeline_state import hold_pipeline
 from clerestory.models.core.requests import Request, list_samples
 from clerestory.models.core.seeds import check_seeds, item_seeds

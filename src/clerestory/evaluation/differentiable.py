@@ -11,7 +11,7 @@ from torch import Tensor
 from clerestory.classifiers import load_classifier
 from clerestory.errors import ModelError
 from clerestory.evaluation.objectives import DirectionTerm, LabelTerm, Objective
-from clerestory.models.core.gradients import ObjectiveSite
+from clerestory.models.core.gradient_questions import ObjectiveSite
 from clerestory.types import Role
 
 __all__ = ["DifferentiableTerms", "differentiable_terms"]

@@ -22,14 +22,12 @@ from clerestory.models.core.activations import Batch, Readings, collect, stack_s
 from clerestory.models.core.addresses import SiteSelection, parse
 from clerestory.models.core.family import SiteHook
 from clerestory.models.core.finiteness import check_gradient
-from clerestory.models.core.gradients import (
-    BatchGradients,
+from clerestory.models.core.gradient_questions import (
     DifferentiableObjective,
     GradientQuestion,
     ObjectiveSite,
-    PoolerOfSites,
-    differentiate,
 )
+from clerestory.models.core.gradients import BatchGradients, PoolerOfSites, differentiate
 from clerestory.models.core.requests import Request
 from clerestory.models.core.runner import Sweep
 from clerestory.models.core.runs import VALUE, Run

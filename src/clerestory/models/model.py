@@ -358,7 +358,7 @@ class Model(OpenedModel):
             OptionError: The objective is not one, or an option is out of range.
             ClerestoryError: As in `run`.
         """
-        from clerestory.models.core.gradients import GradientQuestion
+        from clerestory.models.core.gradient_questions import GradientQuestion
         from clerestory.models.gradients import as_differentiable, read_gradients
 
         names = [read] if isinstance(read, str) else read
